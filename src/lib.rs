@@ -1,0 +1,90 @@
+//! nginx's event pipe in Rust.
+//!
+//! The pipe carries a response from an upstream server to the client through
+//! memory and, when the client is slow or the response is to be kept, through
+//! a temporary file. It is the engine behind `proxy_buffering on`, behind the
+//! same of FastCGI, SCGI and uwsgi, and behind the filling of a cache. This
+//! library takes the place of nginx's `src/event/ngx_event_pipe.c`.
+//!
+//! # How the pipe works
+//!
+//! ```text
+//!              recv_chain         input filter          output filter
+//!   upstream ───────────▶ raw ─────────────────▶ in ─────────────────▶ client
+//!                          ▲                     │                ▲
+//!                          │               spill │                │
+//!                          │                     ▼                │
+//!                          │              temporary file ─▶ out ──┘
+//!                          └──────── free_raw_bufs ◀── sent or spilled
+//! ```
+//!
+//! *Raw* buffers own memory. The input filter of the protocol describes the
+//! parts of a raw buffer that belong to the body by *shadow* buffers and links
+//! them into `in`. From there they are sent, or, when all raw buffers are full
+//! and the client is not ready, *spilled* to the temporary file and replaced by
+//! a file buffer in `out`. When the last shadow of a raw buffer is done, its
+//! memory can be received into again.
+//!
+//! # Where to find what
+//!
+//! | file | what it does | C function |
+//! |---|---|---|
+//! | `exports.rs` | the symbols that nginx links against | |
+//! | `pipe.rs` | turns: write, read, again; then events and timers | `ngx_event_pipe` |
+//! | `read.rs` | receives, and passes raw buffers to the input filter | `ngx_event_pipe_read_upstream` |
+//! | `rate.rs` | arithmetic of `proxy_limit_rate` | |
+//! | `write.rs` | sends `out` and `in`, within the busy size | `ngx_event_pipe_write_to_downstream` |
+//! | `spill.rs` | moves data of `in` to the temporary file | `ngx_event_pipe_write_chain_to_temp_file` |
+//! | `shadow.rs` | the ring of a raw buffer and its shadows | `ngx_event_pipe_remove_shadow_links` |
+//! | `recycle.rs` | the way of raw buffers back to be received into | `ngx_event_pipe_add_free_buf`, `..._drain_chains` |
+//! | `copy_filter.rs` | the input filter of protocols without framing | `ngx_event_pipe_copy_input_filter` |
+//! | `dump.rs` | the chains in the debug log | |
+//! | `nginx/` | handles for nginx's structures, calls to its functions | |
+//!
+//! Everything but `exports.rs` and `nginx/` is free of unsafe code.
+
+#![cfg_attr(not(test), no_std)]
+#![deny(
+    missing_docs,
+    unreachable_pub,
+    unsafe_op_in_unsafe_fn,
+    clippy::missing_safety_doc,
+    clippy::multiple_unsafe_ops_per_block,
+    clippy::undocumented_unsafe_blocks,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+// Unit tests are not linked to nginx: they see neither the exported functions
+// nor, therefore, a use for most others.
+#![cfg_attr(
+    test,
+    allow(dead_code, clippy::expect_used, clippy::panic, clippy::unwrap_used)
+)]
+
+mod copy_filter;
+mod dump;
+#[cfg(not(test))]
+pub mod exports;
+mod nginx;
+mod pipe;
+mod rate;
+mod read;
+mod recycle;
+mod shadow;
+mod spill;
+mod write;
+
+/// The pipe cannot go on, `NGX_ABORT`: the request has to be finalized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Abort;
+
+/// Required of a library without the standard one, and never linked: no panic
+/// is reachable, which the tests check on the finished nginx.
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,179 @@
+//! Buffers and the chains that link them: `ngx_buf_t`, `ngx_chain_t`.
+
+use core::cell::Cell;
+use core::ffi::c_void;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use super::bindings::{ngx_buf_t, ngx_buf_tag_t, ngx_chain_t, ngx_file_t, off_t, u_char};
+use super::handle::handle;
+
+/// A byte's address in a buffer. The pipe compares and moves such addresses,
+/// it never looks at the bytes.
+pub(crate) type Address = *mut u_char;
+
+handle! {
+    /// A buffer, `ngx_buf_t`.
+    ///
+    /// A *raw* buffer owns memory that upstream's bytes are received into. A
+    /// *shadow* buffer describes a part of a raw buffer's memory; an input
+    /// filter makes one or more of them from each raw buffer that it is given.
+    /// A *file* buffer describes a part of the temporary file.
+    Buf => ngx_buf_t;
+
+    /// Where the unsent data starts.
+    value pos: Address => pos, set_pos;
+    /// Where the data ends.
+    value last: Address => last, set_last;
+    /// Where the memory starts.
+    value start: Address => start;
+    /// Where the memory ends.
+    value end: Address => end;
+    /// Where the data starts in the file.
+    value file_pos: off_t => file_pos, set_file_pos;
+    /// Where the data ends in the file.
+    value file_last: off_t => file_last, set_file_last;
+    /// Who may reuse the buffer.
+    value tag: ngx_buf_tag_t => tag, set_tag;
+    /// The file of a file buffer.
+    value file: FileAddress => file, set_file;
+    /// The next of the ring that joins a raw buffer and its shadows.
+    link shadow: Buf => shadow, set_shadow;
+    /// The number of a raw buffer, for the debug log.
+    value num: i32 => num, set_num;
+    /// The memory may be changed by whoever holds the buffer.
+    flag temporary: (temporary_raw, set_temporary_raw) => temporary, set_temporary;
+    /// The memory goes back to the pipe as soon as it has been sent.
+    flag recycled: (recycled_raw, set_recycled_raw) => recycled, set_recycled;
+    /// The data is in a file.
+    flag in_file: (in_file_raw, set_in_file_raw) => in_file, set_in_file;
+    /// The last shadow of its raw buffer: once it is done, so is the raw one.
+    flag last_shadow: (last_shadow_raw, set_last_shadow_raw) => last_shadow, set_last_shadow;
+    /// The data is in the temporary file.
+    flag temp_file: (temp_file_raw, set_temp_file_raw) => temp_file, set_temp_file;
+}
+
+/// The file that a file buffer points to; the pipe only passes it on.
+pub(crate) type FileAddress = *mut ngx_file_t;
+
+impl Buf<'_> {
+    /// Bytes of data in memory, `last - pos`.
+    pub(crate) fn len(self) -> isize {
+        distance(self.pos(), self.last())
+    }
+
+    /// Bytes that can still be received, `end - last`.
+    pub(crate) fn room(self) -> isize {
+        distance(self.last(), self.end())
+    }
+
+    /// Bytes of memory, `end - start`.
+    pub(crate) fn capacity(self) -> isize {
+        distance(self.start(), self.end())
+    }
+
+    /// Takes over all fields of another buffer, tag, shadow and flags included.
+    pub(crate) fn copy_from(self, other: Self) {
+        // SAFETY: two live structures of one type (`from_raw`); a buffer that
+        // is given itself overlaps fully, which `copy` allows.
+        unsafe { core::ptr::copy(other.as_raw(), self.as_raw(), 1) }
+    }
+
+    /// Sets all fields to zero, `ngx_memzero`.
+    pub(crate) fn clear(self) {
+        // SAFETY: a live structure (`from_raw`) for which zero is valid: it
+        // holds pointers, numbers and bits.
+        unsafe { self.as_raw().write_bytes(0, 1) }
+    }
+}
+
+/// `to - from` as C computes it for two addresses in one buffer. File buffers
+/// have null or unrelated addresses, so this subtracts numbers, not pointers.
+fn distance(from: Address, to: Address) -> isize {
+    (to.addr() as isize).wrapping_sub(from.addr() as isize)
+}
+
+handle! {
+    /// A link of a chain, `ngx_chain_t`.
+    Link => ngx_chain_t;
+
+    /// The next link of the chain.
+    link next: Link => next, set_next;
+    /// What this link holds.
+    always buf: Buf => buf, set_buf;
+}
+
+impl<'p> Link<'p> {
+    /// The place that holds the next link, for `last_in`.
+    pub(crate) fn next_slot(self) -> Slot<'p> {
+        // SAFETY: the field of a live structure (`from_raw`).
+        let next = unsafe { &raw mut (*self.as_raw()).next };
+
+        // SAFETY: the address of a field is not null.
+        Slot(unsafe { NonNull::new_unchecked(next) }, PhantomData)
+    }
+
+    /// Its address, for the debug log.
+    pub(crate) fn address(self) -> *mut c_void {
+        self.as_raw().cast()
+    }
+
+    /// This link and all after it.
+    pub(crate) fn iter(self) -> Links<'p> {
+        Links(Some(self))
+    }
+
+    /// The last link of the chain.
+    pub(crate) fn tail(self) -> Self {
+        self.iter().last().unwrap_or(self)
+    }
+}
+
+/// A place that holds a link or nothing, `ngx_chain_t **`: the `next` of a link
+/// or a field of the pipe.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot<'p>(NonNull<*mut ngx_chain_t>, PhantomData<Cell<&'p ()>>);
+
+impl<'p> Slot<'p> {
+    /// Wraps the place; `None` for a null pointer.
+    ///
+    /// # Safety
+    ///
+    /// A pointer that is not null stays valid for `'p`.
+    pub(super) unsafe fn from_raw(raw: *mut *mut ngx_chain_t) -> Option<Self> {
+        NonNull::new(raw).map(|raw| Self(raw, PhantomData))
+    }
+
+    /// The place, to hand it to nginx.
+    pub(super) fn as_raw(self) -> *mut *mut ngx_chain_t {
+        self.0.as_ptr()
+    }
+
+    /// Puts a link into the place.
+    pub(crate) fn set(self, link: Link<'p>) {
+        // SAFETY: valid during 'p (`from_raw`); no reference covers it.
+        unsafe { *self.as_raw() = link.as_raw() }
+    }
+}
+
+/// Walks a chain. The next link is read when it is asked for, so a step may
+/// change all links but the one at hand.
+#[derive(Clone, Copy)]
+pub(crate) struct Links<'p>(Option<Link<'p>>);
+
+impl<'p> Links<'p> {
+    /// Walks from `head`, or nowhere.
+    pub(crate) fn from(head: Option<Link<'p>>) -> Self {
+        Self(head)
+    }
+}
+
+impl<'p> Iterator for Links<'p> {
+    type Item = Link<'p>;
+
+    fn next(&mut self) -> Option<Link<'p>> {
+        let link = self.0?;
+        self.0 = link.next();
+        Some(link)
+    }
+}

@@ -1,0 +1,136 @@
+//! Connections and their events: `ngx_connection_t`, `ngx_event_t`.
+
+#[cfg(ngx_have_kqueue)]
+use core::ffi::c_int;
+use core::ffi::c_void;
+
+use super::bindings::{
+    self, NGX_CLOSE_EVENT, NGX_ERROR, NGX_OK, ngx_connection_s, ngx_event_s, ngx_fd_t, ngx_int_t,
+    ngx_msec_t, ngx_uint_t, off_t,
+};
+use super::chain::Link;
+use super::handle::handle;
+use crate::Abort;
+
+handle! {
+    /// A connection, `ngx_connection_t`.
+    Connection => ngx_connection_s;
+
+    /// What the connection serves at the moment: of a client's, the request.
+    value data: Data => data;
+    /// The read event.
+    always read: Event => read;
+    /// The write event.
+    always write: Event => write;
+    /// The socket.
+    value fd: ngx_fd_t => fd;
+    value recv_chain: RecvChain => recv_chain_function;
+}
+
+/// What `data` points to; the pipe only compares it.
+pub(crate) type Data = *mut c_void;
+
+type RecvChain = bindings::ngx_recv_chain_pt;
+
+impl Connection<'_> {
+    /// Whether the socket is still open: its `fd` is not `(ngx_socket_t) -1`.
+    pub(crate) fn is_open(self) -> bool {
+        self.fd() != -1
+    }
+
+    /// Whether TLS runs on this connection.
+    #[cfg(all(ngx_have_kqueue, ngx_ssl))]
+    pub(crate) fn is_ssl(self) -> bool {
+        // SAFETY: the handle's pointer is valid during 'p (`from_raw`).
+        unsafe { !(*self.as_raw()).ssl.is_null() }
+    }
+
+    /// Receives into the free memory of a chain's buffers, at most `limit`
+    /// bytes if it is not zero: `c->recv_chain()`. Returns the number of bytes,
+    /// zero at the end of the stream, `NGX_AGAIN` or `NGX_ERROR`. It does not
+    /// move the buffers' `last`.
+    pub(crate) fn recv_chain(self, chain: Link<'_>, limit: off_t) -> isize {
+        let Some(recv_chain) = self.recv_chain_function() else {
+            return NGX_ERROR as isize;
+        };
+
+        // SAFETY: nginx's own function, set when the connection was made, on
+        // its connection and a chain of buffers with memory of their own.
+        unsafe { recv_chain(self.as_raw(), chain.as_raw(), limit) }
+    }
+}
+
+handle! {
+    /// One direction of a connection as an event, `ngx_event_t`.
+    Event => ngx_event_s;
+
+    /// The operating system is asked to report this event.
+    flag active: (active_raw, set_active_raw) => active;
+    /// Reading or writing will not block.
+    flag ready: (ready_raw, set_ready_raw) => ready, set_ready;
+    /// The peer has closed its side.
+    flag eof: (eof_raw, set_eof_raw) => eof, set_eof;
+    /// The connection has failed.
+    flag error: (error_raw, set_error_raw) => error, set_error;
+    /// Held back by a rate limit until the timer expires.
+    flag delayed: (delayed_raw, set_delayed_raw) => delayed, set_delayed;
+    /// The timer is running.
+    flag timer_set: (timer_set_raw, set_timer_set_raw) => timer_set;
+
+    /// Bytes that the kernel has for us, as far as is known.
+    #[cfg(ngx_have_kqueue)]
+    value available: c_int => available;
+    /// kqueue has reported that the peer has closed its side.
+    #[cfg(ngx_have_kqueue)]
+    flag pending_eof: (pending_eof_raw, set_pending_eof_raw) => pending_eof;
+    /// The error that kqueue has reported with it.
+    #[cfg(ngx_have_kqueue)]
+    value kq_errno: c_int => kq_errno;
+}
+
+impl Event<'_> {
+    /// Starts or moves the timer, `ngx_add_timer`.
+    pub(crate) fn add_timer(self, timer: ngx_msec_t) {
+        // SAFETY: a connection's event, alive during 'p; the timer tree knows
+        // it exactly when `timer_set` says so.
+        unsafe { bindings::ngx_event_pipe_glue_add_timer(self.as_raw(), timer) }
+    }
+
+    /// Stops the running timer, `ngx_del_timer`.
+    pub(crate) fn del_timer(self) {
+        // SAFETY: as for `add_timer`; the caller has looked at `timer_set`.
+        unsafe { bindings::ngx_event_pipe_glue_del_timer(self.as_raw()) }
+    }
+
+    /// Asks to be told when there is something to read, or with `close` that
+    /// nothing is awaited any more: `ngx_handle_read_event`.
+    pub(crate) fn handle_read(self, close: bool) -> Result<(), Abort> {
+        let flags = if close {
+            NGX_CLOSE_EVENT as ngx_uint_t
+        } else {
+            0
+        };
+
+        // SAFETY: the event of an open connection.
+        done(unsafe { bindings::ngx_handle_read_event(self.as_raw(), flags) })
+    }
+
+    /// Asks to be told when `lowat` bytes can be written,
+    /// `ngx_handle_write_event`.
+    pub(crate) fn handle_write(self, lowat: isize) -> Result<(), Abort> {
+        // `send_lowat` is a signed field that C hands over as a `size_t`.
+        let lowat = lowat as usize;
+
+        // SAFETY: the event of an open connection.
+        done(unsafe { bindings::ngx_handle_write_event(self.as_raw(), lowat) })
+    }
+}
+
+/// Anything but `NGX_OK` ends the pipe.
+fn done(rc: ngx_int_t) -> Result<(), Abort> {
+    if rc == NGX_OK as ngx_int_t {
+        Ok(())
+    } else {
+        Err(Abort)
+    }
+}

@@ -1,0 +1,38 @@
+//! nginx as the pipe sees it: handles for its structures, and calls to its
+//! functions.
+//!
+//! This is the only place with unsafe code besides the exported functions. It
+//! decides nothing; each function reads or writes one field, or makes one call.
+//!
+//! Three rules make the handles sound, and a reader can check each of them:
+//!
+//! 1. *Handles cannot outlive the call.* A call into the pipe makes a fresh
+//!    lifetime ([`Pipe::enter`]), all handles carry it.
+//! 2. *What they point to outlives the call.* Buffers and links are of the
+//!    request's pool, connections and events of the worker's tables; nginx
+//!    destroys neither while one of its functions is in the pipe. The memory
+//!    behind a buffer can go earlier, and therefore its bytes are never touched.
+//! 3. *There are no references.* Fields are copied in and out through raw
+//!    pointers, so whatever a callback changes is seen by the next read.
+
+mod bindings;
+mod chain;
+mod event;
+mod file;
+mod handle;
+#[cfg(test)]
+mod layout;
+mod log;
+mod pipe;
+mod pool;
+
+#[cfg(not(test))]
+pub(crate) use bindings::{NGX_ABORT, NGX_OK, ngx_buf_t, ngx_event_pipe_t, ngx_int_t};
+pub(crate) use bindings::{NGX_AGAIN, NGX_ERROR, ngx_msec_t, off_t};
+#[cfg(ngx_debug)]
+pub(crate) use chain::Address;
+pub(crate) use chain::{Buf, Link, Links};
+pub(crate) use event::{Connection, Event};
+pub(crate) use file::TempFile;
+pub(crate) use log::{Format, Level, debug, error};
+pub(crate) use pipe::{Pipe, wall_clock};

@@ -1,0 +1,83 @@
+//! The pipe's turns, and what wakes it next: `ngx_event_pipe`.
+
+#![forbid(unsafe_code)]
+
+use crate::Abort;
+use crate::nginx::{Event, Pipe, ngx_msec_t};
+use crate::read::read_upstream;
+use crate::write::{Written, write_to_downstream};
+
+/// Sends first if `write` is set, then reads and sends in turn for as long as a
+/// read brings something to send or waits for something to be sent.
+pub(crate) fn run(p: Pipe<'_>, mut write: bool) -> Result<(), Abort> {
+    loop {
+        if write {
+            p.log().set_action(c"sending to client");
+
+            if write_to_downstream(p)? == Written::Busy {
+                return Ok(());
+            }
+        }
+
+        p.set_read(false);
+        p.set_upstream_blocked(false);
+
+        p.log().set_action(c"reading upstream");
+
+        read_upstream(p)?;
+
+        if !p.read() && !p.upstream_blocked() {
+            break;
+        }
+
+        write = true;
+    }
+
+    await_upstream(p)?;
+    await_downstream(p)
+}
+
+/// Registers upstream's read event, and its timer while it is waited for.
+fn await_upstream(p: Pipe<'_>) -> Result<(), Abort> {
+    let Some(upstream) = p.upstream().filter(|upstream| upstream.is_open()) else {
+        return Ok(());
+    };
+
+    let event = upstream.read();
+
+    event.handle_read(event.eof() || event.error())?;
+    watch(event, p.read_timeout());
+
+    Ok(())
+}
+
+/// Registers the client's write event, and its timer while it is waited for;
+/// not while the connection serves another (sub)request.
+fn await_downstream(p: Pipe<'_>) -> Result<(), Abort> {
+    let downstream = p.downstream();
+
+    if !downstream.is_open() || downstream.data() != p.output_ctx() {
+        return Ok(());
+    }
+
+    let event = downstream.write();
+
+    event.handle_write(p.send_lowat())?;
+    watch(event, p.send_timeout());
+
+    Ok(())
+}
+
+/// The timer runs exactly while the peer is waited for. That of a delayed
+/// event belongs to the rate limit.
+fn watch(event: Event<'_>, timeout: ngx_msec_t) {
+    if event.delayed() {
+        return;
+    }
+
+    if event.active() && !event.ready() {
+        event.add_timer(timeout);
+    } else if event.timer_set() {
+        event.del_timer();
+    }
+}

@@ -1,0 +1,456 @@
+//! From upstream to `in`: `ngx_event_pipe_read_upstream`.
+
+#![forbid(unsafe_code)]
+
+use core::num::NonZeroU64;
+
+use crate::nginx::{
+    Connection, Link, Links, NGX_AGAIN, NGX_ERROR, Pipe, debug, ngx_msec_t, off_t, wall_clock,
+};
+#[cfg(ngx_have_kqueue)]
+use crate::nginx::{Level, error};
+use crate::shadow::remove_shadow_links;
+use crate::spill::{Spilled, spill};
+use crate::{Abort, dump, rate};
+
+/// Why a pass over upstream ends before its end.
+enum Leave {
+    Abort,
+    /// A thread is writing to the temporary file; its completion starts the
+    /// next pass.
+    Pending,
+}
+
+impl From<Abort> for Leave {
+    fn from(_: Abort) -> Self {
+        Self::Abort
+    }
+}
+
+/// What a round of the loop got.
+enum Received<'p> {
+    /// Bytes that were put into a chain of raw buffers, `last` still unmoved.
+    Bytes(Link<'p>, isize),
+    /// Nothing this time, and there may be more at once.
+    Nothing,
+    /// Nothing more in this pass.
+    Enough,
+}
+
+/// Receives what upstream has, and passes it through the input filter, for as
+/// long as there are raw buffers to receive into or ways to get some free.
+pub(crate) fn read_upstream(p: Pipe<'_>) -> Result<(), Abort> {
+    match pass(p) {
+        Ok(()) | Err(Leave::Pending) => Ok(()),
+        Err(Leave::Abort) => Err(Abort),
+    }
+}
+
+fn pass(p: Pipe<'_>) -> Result<(), Leave> {
+    let Some(upstream) = p.upstream().filter(|_| !upstream_finished(p)) else {
+        return Ok(());
+    };
+
+    #[cfg(ngx_threads)]
+    collect_thread_write(p)?;
+
+    debug!(p.log(), c"pipe read upstream: %d", upstream.read().ready());
+
+    receive_all(p)?;
+    dump::chains(p);
+    pass_last_bytes(p)?;
+    pass_rest_of_finished(p)?;
+    spill_cacheable(p)
+}
+
+/// Whether nothing more is to be expected of upstream.
+pub(crate) fn upstream_finished(p: Pipe<'_>) -> bool {
+    p.upstream_eof() || p.upstream_error() || p.upstream_done()
+}
+
+/// While a thread has work for this request, nothing is read: its write must be
+/// collected before there can be another.
+#[cfg(ngx_threads)]
+fn collect_thread_write(p: Pipe<'_>) -> Result<(), Leave> {
+    if p.aio() {
+        debug!(p.log(), c"pipe read upstream: aio");
+        return Err(Leave::Pending);
+    }
+
+    if p.writing().is_some() {
+        debug!(p.log(), c"pipe read upstream: writing");
+        spill_or_leave(p)?;
+    }
+
+    Ok(())
+}
+
+fn spill_or_leave(p: Pipe<'_>) -> Result<(), Leave> {
+    match spill(p)? {
+        Spilled::Done => Ok(()),
+        Spilled::Busy | Spilled::Pending => Err(Leave::Pending),
+    }
+}
+
+fn receive_all(p: Pipe<'_>) -> Result<(), Leave> {
+    while !upstream_finished(p) {
+        let (chain, size) = match receive(p)? {
+            Received::Bytes(chain, size) => (chain, size),
+            Received::Nothing => continue,
+            Received::Enough => break,
+        };
+
+        let delay = delay_for(p, size);
+
+        pass_full_buffers(p, chain, size)?;
+
+        if delay > 0 {
+            hold_back(p, delay);
+            break;
+        }
+    }
+
+    Ok(())
+}
+
+/// How long the rate limit asks to wait after `size` bytes, in milliseconds.
+fn delay_for(p: Pipe<'_>, size: isize) -> ngx_msec_t {
+    match NonZeroU64::new(p.limit_rate() as u64) {
+        Some(limit) => rate::delay_for(limit, size.max(0).unsigned_abs() as u64),
+        None => 0,
+    }
+}
+
+/// Reads nothing more of upstream until the time is over.
+fn hold_back(p: Pipe<'_>, delay: ngx_msec_t) {
+    if let Some(upstream) = p.upstream() {
+        upstream.read().set_delayed(true);
+        upstream.read().add_timer(delay);
+    }
+}
+
+/// Takes what came with the header, or else receives.
+fn receive<'p>(p: Pipe<'p>) -> Result<Received<'p>, Leave> {
+    if let Some(chain) = p.preread_bufs() {
+        p.set_preread_bufs(None);
+        return Ok(take_preread(p, chain));
+    }
+
+    let Some(upstream) = p.upstream().filter(|upstream| upstream.read().ready()) else {
+        return Ok(Received::Enough);
+    };
+
+    #[cfg(ngx_have_kqueue)]
+    if reported_eof(p, upstream) {
+        return Ok(Received::Enough);
+    }
+
+    let Some(limit) = allowance(p, upstream) else {
+        return Ok(Received::Enough);
+    };
+
+    let Some(chain) = take_raw_bufs(p)? else {
+        return Ok(Received::Enough);
+    };
+
+    let size = upstream.recv_chain(chain, limit);
+
+    debug!(p.log(), c"pipe recv chain: %z", size);
+
+    if let Some(rest) = p.free_raw_bufs() {
+        chain.set_next(Some(rest));
+    }
+    p.set_free_raw_bufs(Some(chain));
+
+    Ok(judge(p, chain, size))
+}
+
+/// The buffer that held the header, with what came behind it.
+///
+/// If the header fills it to the last byte, there is neither data in it nor
+/// room. Receiving into no room gives 0, which would be taken for the end of
+/// the stream, so such a buffer is left out. (The C original keeps it.)
+fn take_preread<'p>(p: Pipe<'p>, chain: Link<'p>) -> Received<'p> {
+    let size = p.preread_size() as isize;
+
+    debug!(p.log(), c"pipe preread: %z", size);
+
+    if size == 0 && chain.buf().room() == 0 {
+        p.pool().free_link(chain);
+        return Received::Nothing;
+    }
+
+    if size != 0 {
+        p.set_read(true);
+    }
+
+    Received::Bytes(chain, size)
+}
+
+/// What the result of `recv_chain` means.
+fn judge<'p>(p: Pipe<'p>, chain: Link<'p>, size: isize) -> Received<'p> {
+    if size == NGX_ERROR as isize {
+        p.set_upstream_error(true);
+        // What was received before the error is still to be sent. (The C
+        // original may leave it behind.)
+        p.set_read(true);
+        return Received::Enough;
+    }
+
+    if size == NGX_AGAIN as isize {
+        if p.single_buf() {
+            remove_shadow_links(chain.buf());
+        }
+        return Received::Enough;
+    }
+
+    p.set_read(true);
+
+    if size == 0 {
+        p.set_upstream_eof(true);
+        return Received::Enough;
+    }
+
+    Received::Bytes(chain, size)
+}
+
+/// kqueue tells about the end of the stream and about errors beforehand, which
+/// saves a buffer and a call. (With TLS there may still be data to decrypt.)
+#[cfg(ngx_have_kqueue)]
+fn reported_eof(p: Pipe<'_>, upstream: Connection<'_>) -> bool {
+    let event = upstream.read();
+
+    #[cfg(ngx_ssl)]
+    if upstream.is_ssl() {
+        return false;
+    }
+
+    if event.available() != 0 || !event.pending_eof() {
+        return false;
+    }
+
+    event.set_ready(false);
+    event.set_eof(true);
+    p.set_upstream_eof(true);
+    p.set_read(true);
+
+    if event.kq_errno() != 0 {
+        event.set_error(true);
+        p.set_upstream_error(true);
+        p.set_upstream_eof(false);
+
+        error!(
+            p.log(),
+            Level::Err,
+            event.kq_errno(),
+            c"kevent() reported that upstream closed connection"
+        );
+    }
+
+    true
+}
+
+/// How many bytes the rate limit lets through: 0 is no limit, `None` is none at
+/// all for now, and a timer tells when to go on.
+fn allowance(p: Pipe<'_>, upstream: Connection<'_>) -> Option<off_t> {
+    let Some(limit) = NonZeroU64::new(p.limit_rate() as u64) else {
+        return Some(0);
+    };
+
+    if upstream.read().delayed() {
+        return None;
+    }
+
+    let seconds = wall_clock().saturating_sub(p.start_sec());
+    let allowed = rate::allowance(limit, seconds, p.read_length());
+
+    if allowed > 0 {
+        return Some(allowed);
+    }
+
+    hold_back(p, rate::delay_for_debt(limit, allowed.unsigned_abs()));
+
+    None
+}
+
+/// Raw buffers to receive into: free ones, a new one, or what spilling sets
+/// free. `None` if there are none for now.
+fn take_raw_bufs<'p>(p: Pipe<'p>) -> Result<Option<Link<'p>>, Leave> {
+    if let Some(chain) = take_free_raw_bufs(p) {
+        return Ok(Some(chain));
+    }
+
+    if p.allocated() < p.bufs_num() {
+        return Ok(Some(allocate(p)?));
+    }
+
+    if !p.cacheable() && downstream_ready(p) {
+        // Sending is cheaper than writing to disk.
+        p.set_upstream_blocked(true);
+        debug!(p.log(), c"pipe downstream ready");
+        return Ok(None);
+    }
+
+    spill_for_raw_bufs(p)
+}
+
+/// All free raw buffers, or the first of them in single-buffer mode.
+fn take_free_raw_bufs<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
+    let chain = p.free_raw_bufs()?;
+
+    if p.single_buf() {
+        p.set_free_raw_bufs(chain.next());
+        chain.set_next(None);
+    } else {
+        p.set_free_raw_bufs(None);
+    }
+
+    Some(chain)
+}
+
+fn allocate<'p>(p: Pipe<'p>) -> Result<Link<'p>, Abort> {
+    let buf = p.pool().create_temp_buf(p.bufs_size()).ok_or(Abort)?;
+
+    p.set_allocated(p.allocated().wrapping_add(1));
+
+    p.pool().link_to(buf).ok_or(Abort)
+}
+
+/// Whether data can be sent at once: the client can take it, no rate limit
+/// holds it back, and it is our request's turn.
+pub(crate) fn downstream_ready(p: Pipe<'_>) -> bool {
+    let downstream = p.downstream();
+
+    downstream.data() == p.output_ctx()
+        && downstream.write().ready()
+        && !downstream.write().delayed()
+}
+
+/// The client is slow or the response is to be kept: moves data of `in` to the
+/// temporary file, if that may still grow, and takes the buffers it was in.
+fn spill_for_raw_bufs<'p>(p: Pipe<'p>) -> Result<Option<Link<'p>>, Leave> {
+    let may_grow = |offset| p.cacheable() || offset < p.max_temp_file_size();
+
+    let Some(file) = p.temp_file().filter(|file| may_grow(file.offset())) else {
+        debug!(p.log(), c"no pipe bufs to read in");
+        return Ok(None);
+    };
+
+    let spilled = spill(p);
+
+    debug!(p.log(), c"pipe temp offset: %O", file.offset());
+
+    match spilled? {
+        Spilled::Done => Ok(take_free_raw_bufs(p)),
+        Spilled::Busy => Ok(None),
+        Spilled::Pending => Err(Leave::Pending),
+    }
+}
+
+/// Distributes `size` received bytes over the chain. Each buffer that they fill
+/// goes through the input filter, the others stay free; the first of them may
+/// be filled in part.
+fn pass_full_buffers<'p>(p: Pipe<'p>, chain: Link<'p>, size: isize) -> Result<(), Abort> {
+    p.set_read_length(p.read_length().wrapping_add(size as off_t));
+    p.set_free_raw_bufs(None);
+
+    let mut rest = size;
+    let mut next = Some(chain);
+
+    while let Some(link) = next.filter(|_| rest > 0) {
+        let raw = link.buf();
+
+        remove_shadow_links(raw);
+
+        let room = raw.room();
+
+        if rest < room {
+            raw.set_last(raw.last().wrapping_offset(rest));
+            break;
+        }
+
+        raw.set_last(raw.end());
+        pass_raw_buf(p, link)?;
+
+        rest = rest.wrapping_sub(room);
+        next = link.next();
+        p.pool().free_link(link);
+    }
+
+    if let Some(link) = next {
+        // The input filter may have given buffers back meanwhile.
+        link.tail().set_next(p.free_raw_bufs());
+        p.set_free_raw_bufs(Some(link));
+    }
+
+    Ok(())
+}
+
+/// Numbers the raw buffer and passes it to the input filter.
+fn pass_raw_buf<'p>(p: Pipe<'p>, link: Link<'p>) -> Result<(), Abort> {
+    let raw = link.buf();
+    let num = p.num();
+
+    raw.set_num(num);
+    p.set_num(num.wrapping_add(1));
+
+    p.input_filter(raw).map_err(|_| Abort)
+}
+
+/// If a partly filled buffer holds all that is still awaited, it need not wait
+/// to be full. And with nothing awaited any more, upstream is done.
+fn pass_last_bytes(p: Pipe<'_>) -> Result<(), Abort> {
+    if let Some(link) = p.free_raw_bufs().filter(|_| p.length() != -1) {
+        if link.buf().len() as off_t >= p.length() {
+            p.set_free_raw_bufs(link.next());
+            pass_raw_buf(p, link)?;
+            p.pool().free_link(link);
+        }
+    }
+
+    if p.length() == 0 {
+        p.set_upstream_done(true);
+        p.set_read(true);
+    }
+
+    Ok(())
+}
+
+/// Upstream has closed or failed: passes the partly filled buffer on and frees
+/// the memory of those that were never used again.
+fn pass_rest_of_finished(p: Pipe<'_>) -> Result<(), Abort> {
+    if !p.upstream_eof() && !p.upstream_error() {
+        return Ok(());
+    }
+
+    let Some(link) = p.free_raw_bufs() else {
+        return Ok(());
+    };
+
+    pass_raw_buf(p, link)?;
+
+    // The input filter may have put the buffer, or others, back.
+    p.set_free_raw_bufs(p.free_raw_bufs().and_then(Link::next));
+
+    // With the header still to be written, a buffer's memory may be its.
+    if p.free_bufs() && p.buf_to_file().is_none() {
+        for link in Links::from(p.free_raw_bufs()) {
+            if link.buf().shadow().is_none() {
+                p.pool().free_memory(link.buf().start());
+            }
+        }
+    }
+
+    Ok(())
+}
+
+/// What is to be kept goes to the file as it comes.
+fn spill_cacheable(p: Pipe<'_>) -> Result<(), Leave> {
+    if !p.cacheable() || (p.input().is_none() && p.buf_to_file().is_none()) {
+        return Ok(());
+    }
+
+    debug!(p.log(), c"pipe write chain");
+
+    spill_or_leave(p)
+}

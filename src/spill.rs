@@ -1,0 +1,251 @@
+//! From `in` to the temporary file, and into `out` from there:
+//! `ngx_event_pipe_write_chain_to_temp_file`.
+
+#![forbid(unsafe_code)]
+
+use crate::Abort;
+#[cfg(ngx_threads)]
+use crate::nginx::NGX_AGAIN;
+use crate::nginx::{Link, NGX_ERROR, Pipe, TempFile, debug, off_t};
+use crate::shadow::remove_shadow_links;
+
+/// How a spill has ended, if not with an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spilled {
+    /// The data is in the file, its buffers are free.
+    Done,
+    /// Nothing could be spilled within the limits.
+    Busy,
+    /// A thread is writing.
+    #[cfg_attr(not(ngx_threads), allow(dead_code))]
+    Pending,
+}
+
+/// Writes data of `in` to the temporary file: all of it if it is to be kept,
+/// otherwise whole groups up to `temp_file_write_size` and the file's limit.
+/// Where a thread has finished such a write, only its result is collected.
+pub(crate) fn spill(p: Pipe<'_>) -> Result<Spilled, Abort> {
+    let Some(file) = p.temp_file() else {
+        return Ok(Spilled::Busy);
+    };
+
+    #[cfg(ngx_threads)]
+    if let Some(chain) = p.writing() {
+        return collect(p, file, chain);
+    }
+
+    let Some(chain) = take_batch(p, file)? else {
+        return Ok(Spilled::Busy);
+    };
+
+    #[cfg(ngx_threads)]
+    prepare_thread_write(p, file);
+
+    let size = file.write_chain(chain);
+
+    #[cfg(ngx_threads)]
+    if size == NGX_AGAIN as isize {
+        p.set_writing(Some(chain));
+        p.set_thread_task(file.thread_task());
+        return Ok(Spilled::Pending);
+    }
+
+    written(p, file, chain, size)
+}
+
+/// Takes the result of a write by a thread, if it has finished.
+#[cfg(ngx_threads)]
+fn collect<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> Result<Spilled, Abort> {
+    if p.aio() {
+        return Ok(Spilled::Pending);
+    }
+
+    p.set_writing(None);
+
+    written(p, file, chain, file.finish_thread_write())
+}
+
+/// The output may read from the same file and use the same fields, so they are
+/// set before each write.
+#[cfg(ngx_threads)]
+fn prepare_thread_write(p: Pipe<'_>, file: TempFile<'_>) {
+    if p.thread_handler().is_some() {
+        file.set_thread_write(true);
+        file.set_thread_task(p.thread_task());
+        file.set_thread_handler(p.thread_handler());
+        file.set_thread_ctx(p.thread_ctx());
+    }
+}
+
+/// Cuts off `in` what is to be written now, the header in front if it has yet
+/// to be.
+fn take_batch<'p>(p: Pipe<'p>, file: TempFile<'p>) -> Result<Option<Link<'p>>, Abort> {
+    let chain = match p.buf_to_file() {
+        Some(header) => {
+            let link = p.pool().link_to(header).ok_or(Abort)?;
+            link.set_next(p.input());
+            link
+        }
+        None => match p.input() {
+            Some(link) => link,
+            None => return Ok(None),
+        },
+    };
+
+    if p.cacheable() {
+        p.clear_input();
+        return Ok(Some(chain));
+    }
+
+    let Some(last) = last_within_limits(p, file, chain) else {
+        return Ok(None);
+    };
+
+    match last.next() {
+        Some(rest) => {
+            p.set_input(Some(rest));
+            last.set_next(None);
+        }
+        None => p.clear_input(),
+    }
+
+    Ok(Some(chain))
+}
+
+/// The last link up to which a write stays within its size and the file within
+/// its limit. Shadows of one raw buffer stay together: the buffer is free only
+/// when all of them are written.
+fn last_within_limits<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> Option<Link<'p>> {
+    debug!(p.log(), c"pipe offset: %O", file.offset());
+
+    let mut last = None;
+    let mut size: isize = 0;
+    let mut between_groups = true;
+
+    for link in chain.iter() {
+        let buf = link.buf();
+
+        debug!(
+            p.log(),
+            c"pipe buf ls:%d %p, pos %p, size: %z",
+            buf.last_shadow(),
+            buf.start(),
+            buf.pos(),
+            buf.len()
+        );
+
+        let with_this = size.wrapping_add(buf.len());
+        let file_with_this = file.offset().wrapping_add(with_this as off_t);
+
+        if between_groups
+            && (with_this > p.temp_file_write_size() || file_with_this > p.max_temp_file_size())
+        {
+            break;
+        }
+
+        between_groups = buf.last_shadow();
+        size = with_this;
+        last = Some(link);
+    }
+
+    debug!(p.log(), c"size: %z", size);
+
+    last
+}
+
+/// The chain's data is in the file, `size` bytes of it unless writing failed.
+fn written<'p>(
+    p: Pipe<'p>,
+    file: TempFile<'p>,
+    chain: Link<'p>,
+    mut size: isize,
+) -> Result<Spilled, Abort> {
+    if size == NGX_ERROR as isize {
+        return Err(Abort);
+    }
+
+    let mut body = Some(chain);
+
+    if let Some(header) = p.buf_to_file() {
+        // The header is for the cache only: no file buffer sends it.
+        file.set_offset(header.len() as off_t);
+        size = size.wrapping_sub(header.len());
+        p.set_buf_to_file(None);
+        body = chain.next();
+    }
+
+    if size > 0 {
+        link_to_out(p, file, size as off_t)?;
+    }
+
+    free_buffers(p, body)?;
+
+    Ok(Spilled::Done)
+}
+
+/// Appends the file's next `size` bytes to `out`: to its last buffer where that
+/// ends here, else as a buffer of their own.
+fn link_to_out(p: Pipe<'_>, file: TempFile<'_>, size: off_t) -> Result<(), Abort> {
+    let start = file.offset();
+    let end = start.wrapping_add(size);
+    let tail = p.out().map(Link::tail);
+
+    if let Some(adjacent) = tail.map(Link::buf).filter(|buf| buf.file_last() == start) {
+        file.set_offset(end);
+        adjacent.set_file_last(end);
+        return Ok(());
+    }
+
+    let link = p.get_free_buf().ok_or(Abort)?;
+    let buf = link.buf();
+
+    buf.clear();
+    buf.set_tag(p.tag());
+    buf.set_file(file.file());
+    buf.set_file_pos(start);
+    buf.set_file_last(end);
+    buf.set_in_file(true);
+    buf.set_temp_file(true);
+
+    file.set_offset(end);
+
+    match tail {
+        Some(tail) => tail.set_next(Some(link)),
+        None => p.set_out(Some(link)),
+    }
+
+    Ok(())
+}
+
+/// The shadows go to `free`, and the raw buffers whose last one is among them
+/// to the end of `free_raw_bufs`.
+fn free_buffers<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) -> Result<(), Abort> {
+    let mut tail = p.free_raw_bufs().map(Link::tail);
+    let mut next = chain;
+
+    while let Some(link) = next {
+        next = link.next();
+        link.set_next(p.free());
+        p.set_free(Some(link));
+
+        let shadow = link.buf();
+
+        let Some(raw) = shadow.shadow().filter(|_| shadow.last_shadow()) else {
+            continue;
+        };
+
+        let free = p.pool().link_to(raw).ok_or(Abort)?;
+
+        match tail {
+            Some(tail) => tail.set_next(Some(free)),
+            None => p.set_free_raw_bufs(Some(free)),
+        }
+        tail = Some(free);
+
+        raw.set_pos(raw.start());
+        raw.set_last(raw.start());
+        remove_shadow_links(raw);
+    }
+
+    Ok(())
+}

@@ -1,0 +1,283 @@
+//! From `out` and `in` to the client: `ngx_event_pipe_write_to_downstream`.
+
+#![forbid(unsafe_code)]
+
+use core::ffi::c_void;
+
+use crate::Abort;
+use crate::nginx::{Level, Link, Links, Pipe, debug, error};
+use crate::read::{downstream_ready, upstream_finished};
+use crate::recycle::{drain_chains, release};
+#[cfg(ngx_threads)]
+use crate::spill::spill;
+
+/// How many times in a row the output is flushed in vain before it must be
+/// someone else's turn: with asynchronous I/O it may hold on to what it has.
+const FLUSHES_IN_VAIN: u32 = 11;
+
+/// How a pass over the client has ended, if not with an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// Nothing more can be sent for now.
+    Done,
+    /// The output holds on to what it was given.
+    Busy,
+}
+
+/// Hands to the output filter what may be sent, and takes back what was.
+pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Written, Abort> {
+    debug!(
+        p.log(),
+        c"pipe write downstream: %d",
+        p.downstream().write().ready()
+    );
+
+    #[cfg(ngx_threads)]
+    if p.writing().is_some() {
+        spill(p)?;
+    }
+
+    let mut flushes: u32 = 0;
+
+    loop {
+        if p.downstream_error() {
+            drain_chains(p)?;
+            return Ok(Written::Done);
+        }
+
+        if upstream_finished(p) {
+            send_rest(p)?;
+            return Ok(Written::Done);
+        }
+
+        if !downstream_ready(p) {
+            return Ok(Written::Done);
+        }
+
+        let batch = take_batch(p);
+
+        debug!(
+            p.log(),
+            c"pipe write: out:%p, f:%ui",
+            batch.address(),
+            usize::from(batch.flush)
+        );
+
+        if batch.first.is_none() {
+            if !batch.flush {
+                return Ok(Written::Done);
+            }
+
+            if flushes == FLUSHES_IN_VAIN {
+                return Ok(Written::Busy);
+            }
+            flushes = flushes.wrapping_add(1);
+        }
+
+        let sent = p.output_filter(batch.first);
+
+        p.update_chains(batch.first);
+
+        if sent.is_err() {
+            return fail(p).map(|()| Written::Done);
+        }
+
+        recycle_sent(p)?;
+    }
+}
+
+/// The output filter has failed: there is nobody to send to any more.
+fn fail(p: Pipe<'_>) -> Result<(), Abort> {
+    p.set_downstream_error(true);
+    drain_chains(p)
+}
+
+/// Upstream is finished, so no buffer is needed to receive into: hands over all
+/// there is, whatever the busy size.
+fn send_rest(p: Pipe<'_>) -> Result<(), Abort> {
+    keep_from_recycling(p.busy());
+
+    if let Some(chain) = p.out() {
+        debug!(p.log(), c"pipe write downstream flush out");
+
+        keep_from_recycling(Some(chain));
+
+        if p.output_filter(Some(chain)).is_err() {
+            return fail(p);
+        }
+        p.set_out(None);
+    }
+
+    if p.writing().is_some() {
+        // A thread is writing what comes before `in`.
+        return Ok(());
+    }
+
+    if let Some(chain) = p.input() {
+        debug!(p.log(), c"pipe write downstream flush in");
+
+        keep_from_recycling(Some(chain));
+
+        if p.output_filter(Some(chain)).is_err() {
+            return fail(p);
+        }
+        p.set_input(None);
+    }
+
+    debug!(p.log(), c"pipe write downstream done");
+
+    p.set_downstream_done(true);
+
+    Ok(())
+}
+
+/// The output postpones small data, but never in buffers that are to be
+/// recycled. These need not be any more.
+fn keep_from_recycling(chain: Option<Link<'_>>) {
+    for link in Links::from(chain) {
+        link.buf().set_recycled(false);
+    }
+}
+
+/// What is handed to the output filter at once.
+struct Batch<'p> {
+    first: Option<Link<'p>>,
+    last: Option<Link<'p>>,
+    /// The busy size is reached: the output must send, even with nothing new.
+    flush: bool,
+}
+
+impl<'p> Batch<'p> {
+    fn append(&mut self, link: Link<'p>) {
+        link.set_next(None);
+
+        match self.last {
+            Some(last) => last.set_next(Some(link)),
+            None => self.first = Some(link),
+        }
+
+        self.last = Some(link);
+    }
+
+    /// For the debug log.
+    fn address(&self) -> *mut c_void {
+        self.first.map_or(core::ptr::null_mut(), Link::address)
+    }
+}
+
+/// Takes what may be sent now: all of `out`, then of `in` as many raw buffers
+/// as fit into the busy size together with those that the output still holds.
+fn take_batch<'p>(p: Pipe<'p>) -> Batch<'p> {
+    let mut batch = Batch {
+        first: None,
+        last: None,
+        flush: false,
+    };
+    let mut busy = busy_bytes(p);
+    let mut between_groups = true;
+
+    debug!(p.log(), c"pipe write busy: %uz", busy);
+
+    // As in C, a negative busy size is a huge one here and a small one below.
+    if busy >= p.busy_size() as usize {
+        batch.flush = true;
+        return batch;
+    }
+
+    loop {
+        if let Some(link) = p.out() {
+            if link.buf().recycled() {
+                error!(
+                    p.log(),
+                    Level::Alert,
+                    0,
+                    c"recycled buffer in pipe out chain"
+                );
+            }
+
+            p.set_out(link.next());
+            batch.append(link);
+            continue;
+        }
+
+        let Some(link) = sendable_input(p) else {
+            return batch;
+        };
+        let buf = link.buf();
+
+        debug!(
+            p.log(),
+            c"pipe write buf ls:%d %p %z",
+            buf.last_shadow(),
+            buf.pos(),
+            buf.len()
+        );
+
+        // A raw buffer counts once, and its shadows stay together.
+        if buf.recycled() && between_groups {
+            let with_this = busy.wrapping_add_signed(buf.capacity());
+
+            if with_this as isize > p.busy_size() {
+                batch.flush = true;
+                return batch;
+            }
+
+            busy = with_this;
+        }
+
+        between_groups = buf.last_shadow();
+
+        p.set_input(link.next());
+        batch.append(link);
+    }
+}
+
+/// The first of `in`, unless it has to go through the temporary file.
+fn sendable_input<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
+    if p.cacheable() || p.writing().is_some() {
+        return None;
+    }
+
+    p.input()
+}
+
+/// The memory of raw buffers that the output still holds, each counted once:
+/// neighbouring shadows with the same start are of one raw buffer.
+fn busy_bytes(p: Pipe<'_>) -> usize {
+    let mut bytes: usize = 0;
+    let mut counted = core::ptr::null_mut();
+
+    for buf in Links::from(p.busy()).map(Link::buf) {
+        if buf.recycled() && buf.start() != counted {
+            bytes = bytes.wrapping_add_signed(buf.capacity());
+            counted = buf.start();
+        }
+    }
+
+    bytes
+}
+
+/// Sends the raw buffers of what was sent back to be received into.
+fn recycle_sent(p: Pipe<'_>) -> Result<(), Abort> {
+    for buf in Links::from(p.free()).map(Link::buf) {
+        if buf.temp_file() {
+            if p.cacheable() || !p.cyclic_temp_file() {
+                continue;
+            }
+
+            restart_file(p, buf.file_last());
+        }
+
+        release(p, buf)?;
+    }
+
+    Ok(())
+}
+
+/// What was sent ends where the file does, so nothing of it is awaited any
+/// more, and it can be written again from its start.
+fn restart_file(p: Pipe<'_>, sent_up_to: i64) {
+    if let Some(file) = p.temp_file().filter(|file| file.offset() == sent_up_to) {
+        file.set_offset(0);
+    }
+}

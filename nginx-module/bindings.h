@@ -1,0 +1,9 @@
+
+/* All that bindgen reads of the nginx tree at hand. */
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_event_pipe.h>
+
+#include "ngx_event_pipe_glue.h"

@@ -1,0 +1,13 @@
+//! What the tests share: nginx built from source, started, and talked to.
+
+mod binaries;
+pub mod build;
+pub mod client;
+pub mod peers;
+pub mod process;
+pub mod random;
+pub mod server;
+pub mod traffic;
+pub mod upstream;
+
+pub use binaries::{Binaries, binaries};

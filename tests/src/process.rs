@@ -1,0 +1,25 @@
+//! Child processes that never outlive the test.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Has the kernel send `signal` to the child when the thread that spawns it
+/// ends, however it ends: not even a killed test leaves processes behind.
+pub fn die_with_parent(command: &mut Command, signal: libc::c_int) -> &mut Command {
+    let parent = std::process::id() as libc::pid_t;
+    let hook = move || {
+        // SAFETY: prctl(PR_SET_PDEATHSIG) touches no memory of ours.
+        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: getppid() has no precondition.
+        if unsafe { libc::getppid() } != parent {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+        Ok(())
+    };
+    // SAFETY: between fork() and exec() the hook makes two system calls; it
+    // neither allocates nor takes a lock.
+    unsafe { command.pre_exec(hook) }
+}

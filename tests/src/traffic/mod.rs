@@ -1,0 +1,15 @@
+//! Traffic through real nginx processes: the same cases on stock and on ours.
+
+mod buffers;
+mod case;
+pub mod cases;
+mod disk;
+mod journal;
+mod outcome;
+mod world;
+
+pub use buffers::Buffers;
+pub use case::{Amount, Case, Content, Exchange, Expect, Log, SUBSTITUTE, Spill, Stored};
+pub use disk::TinyDisk;
+pub use outcome::{Outcome, check, compare};
+pub use world::{Flavour, World};

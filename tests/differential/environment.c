@@ -1,0 +1,85 @@
+
+/*
+ * nginx around the two pipes: globals, and the functions of which the harness
+ * wants to hear before the real ones run.
+ */
+
+
+#include "environment.h"
+
+
+/* ngx_palloc.c is compiled with these names */
+
+void *real_ngx_palloc(ngx_pool_t *pool, size_t size);
+void *real_ngx_pcalloc(ngx_pool_t *pool, size_t size);
+ngx_int_t real_ngx_pfree(ngx_pool_t *pool, void *p);
+
+
+ngx_uint_t             ngx_test_config;
+ngx_uint_t             ngx_process;
+ngx_pid_t              ngx_pid;
+volatile ngx_cycle_t  *ngx_cycle;
+
+volatile ngx_msec_t    ngx_current_msec;
+volatile ngx_time_t   *ngx_cached_time;
+
+ngx_rbtree_t           ngx_event_timer_rbtree;
+
+static ngx_time_t         harness_time;
+static ngx_rbtree_node_t  harness_sentinel;
+
+
+void
+harness_init(void)
+{
+    ngx_cached_time = &harness_time;
+
+    ngx_rbtree_init(&ngx_event_timer_rbtree, &harness_sentinel,
+                    ngx_rbtree_insert_timer_value);
+}
+
+
+void
+harness_set_clock(ngx_msec_t msec, time_t sec)
+{
+    ngx_current_msec = msec;
+    harness_time.sec = sec;
+}
+
+
+void
+ngx_log_error_core(ngx_uint_t level, ngx_log_t *log, ngx_err_t err,
+    const char *fmt, ...)
+{
+    u_char   text[NGX_MAX_ERROR_STR], *last;
+    va_list  args;
+
+    va_start(args, fmt);
+    last = ngx_vslprintf(text, text + NGX_MAX_ERROR_STR, fmt, args);
+    va_end(args);
+
+    harness_log(level, err, text, last - text);
+}
+
+
+void *
+ngx_palloc(ngx_pool_t *pool, size_t size)
+{
+    return harness_alloc(size) == NGX_OK ? real_ngx_palloc(pool, size) : NULL;
+}
+
+
+void *
+ngx_pcalloc(ngx_pool_t *pool, size_t size)
+{
+    return harness_alloc(size) == NGX_OK ? real_ngx_pcalloc(pool, size) : NULL;
+}
+
+
+ngx_int_t
+ngx_pfree(ngx_pool_t *pool, void *p)
+{
+    harness_pfree(p);
+
+    return real_ngx_pfree(pool, p);
+}

@@ -285,6 +285,12 @@ fn take_raw_bufs<'p>(p: Pipe<'p>) -> Result<Option<Link<'p>>, Leave> {
     }
 
     if !p.cacheable() && downstream_ready(p) {
+        if p.downstream_error() && p.input().is_none() {
+            // What the output still holds does not come back after an error.
+            debug!(p.log(), c"no pipe bufs to read in");
+            return Ok(None);
+        }
+
         // Sending is cheaper than writing to disk.
         p.set_upstream_blocked(true);
         debug!(p.log(), c"pipe downstream ready");

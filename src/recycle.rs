@@ -59,6 +59,10 @@ pub(crate) fn release<'p>(p: Pipe<'p>, shadow: Buf<'p>) -> Result<(), Abort> {
 
 /// There is nobody to send to: throws away all that was to be sent, so that its
 /// buffers can be received into.
+///
+/// What is in `busy` stays there. The output may refer to it even after an
+/// error: HTTP/2 goes on to send the frames that it has queued. (The C original
+/// recycles those buffers too, before nginx 1.30.6.) They go with the pool.
 pub(crate) fn drain_chains(p: Pipe<'_>) -> Result<(), Abort> {
     while let Some(chain) = take_unsent(p) {
         let mut next = Some(chain);
@@ -76,11 +80,6 @@ pub(crate) fn drain_chains(p: Pipe<'_>) -> Result<(), Abort> {
 }
 
 fn take_unsent<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
-    if let Some(chain) = p.busy() {
-        p.set_busy(None);
-        return Some(chain);
-    }
-
     if let Some(chain) = p.out() {
         p.set_out(None);
         return Some(chain);

@@ -43,7 +43,7 @@
 //!
 //! Everything but `exports.rs` and `nginx/` is free of unsafe code.
 
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "std")), no_std)]
 #![deny(
     missing_docs,
     unreachable_pub,
@@ -83,7 +83,7 @@ struct Abort;
 
 /// Required of a library without the standard one, and never linked: no panic
 /// is reachable, which the tests check on the finished nginx.
-#[cfg(not(test))]
+#[cfg(not(any(test, feature = "std")))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}

@@ -86,7 +86,8 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Written, Abort> {
     }
 }
 
-/// The output filter has failed: there is nobody to send to any more.
+/// The output filter has failed: there is nobody to send to any more. What it
+/// was given before, this time included, stays its own.
 fn fail(p: Pipe<'_>) -> Result<(), Abort> {
     p.set_downstream_error(true);
     drain_chains(p)
@@ -102,10 +103,13 @@ fn send_rest(p: Pipe<'_>) -> Result<(), Abort> {
 
         keep_from_recycling(Some(chain));
 
-        if p.output_filter(Some(chain)).is_err() {
+        let sent = p.output_filter(Some(chain));
+
+        p.set_out(None);
+
+        if sent.is_err() {
             return fail(p);
         }
-        p.set_out(None);
     }
 
     if p.writing().is_some() {
@@ -118,10 +122,13 @@ fn send_rest(p: Pipe<'_>) -> Result<(), Abort> {
 
         keep_from_recycling(Some(chain));
 
-        if p.output_filter(Some(chain)).is_err() {
+        let sent = p.output_filter(Some(chain));
+
+        p.set_input(None);
+
+        if sent.is_err() {
             return fail(p);
         }
-        p.set_input(None);
     }
 
     debug!(p.log(), c"pipe write downstream done");

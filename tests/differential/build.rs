@@ -5,7 +5,12 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bindgen::callbacks::{IntKind, ParseCallbacks};
+
 const COMPILER: &str = "NGX_EVENT_PIPE_COMPILER";
+
+/// More words for the compiler, such as a sanitizer's.
+const EXTRA: &str = "PIPE_DIFFERENTIAL_CFLAGS";
 
 /// What the pipe exports, and nginx's under a name of its own.
 const RENAMED: &[&str] = &[
@@ -14,90 +19,204 @@ const RENAMED: &[&str] = &[
     "ngx_event_pipe_add_free_buf",
 ];
 
+/// Functions of nginx that the harness wants to see called: each becomes
+/// `real_...`, and the harness has one of its name.
+const WATCHED: &[(&str, &[&str])] = &[
+    (
+        "core/ngx_palloc.c",
+        &[
+            "ngx_palloc",
+            "ngx_pcalloc",
+            "ngx_pnalloc",
+            "ngx_pfree",
+            "ngx_pool_cleanup_add",
+        ],
+    ),
+    ("core/ngx_buf.c", &["ngx_chain_update_chains"]),
+    ("core/ngx_file.c", &["ngx_write_chain_to_temp_file"]),
+];
+
+/// Sources of nginx that run as they are.
+const REAL: &[&str] = &[
+    "core/ngx_rbtree.c",
+    "core/ngx_string.c",
+    "core/ngx_thread_pool.c",
+    "os/unix/ngx_alloc.c",
+    "os/unix/ngx_files.c",
+];
+
+/// What nginx's pipe of the tree at hand does, told from its text.
+const TRAITS: &[(&str, &str)] = &[
+    // Since 1.25.4: the request may let go of upstream.
+    ("c_lets_upstream_go", "p->upstream == NULL"),
+    // Since 1.30.6: buffers stay the output's after an error.
+    ("c_keeps_busy", "p->downstream->error"),
+];
+
 fn main() {
     println!("cargo::rerun-if-env-changed={COMPILER}");
-    println!("cargo::rerun-if-changed=environment.c");
-    println!("cargo::rerun-if-changed=environment.h");
+    println!("cargo::rerun-if-env-changed={EXTRA}");
+    for file in ["environment.c", "environment.h", "interposed.h"] {
+        println!("cargo::rerun-if-changed={file}");
+    }
 
-    let file = env::var(COMPILER).unwrap_or_else(|_| panic!("{COMPILER} is not set"));
-    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
-    println!("cargo::rerun-if-changed={file}");
+    let nginx = Nginx::from_env();
+    nginx.tell_traits();
+    nginx.compile();
+    nginx.bind();
+}
 
-    let mut words = text.lines();
-    let root = Path::new(words.next().expect("the tree's root"));
-    let compiler = words.next().expect("a compiler");
-    let flags: Vec<String> = absolute_includes(root, words);
+/// The configured tree.
+struct Nginx {
+    root: PathBuf,
+    compiler: String,
+    flags: Vec<String>,
+}
 
-    // The library as nginx links it.
-    let archive = Path::new(&file).with_file_name("libngx_event_pipe.a");
-    println!("cargo::rerun-if-changed={}", archive.display());
+impl Nginx {
+    fn from_env() -> Self {
+        let file = env::var(COMPILER).unwrap_or_else(|_| panic!("{COMPILER} is not set"));
+        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+        println!("cargo::rerun-if-changed={file}");
 
-    let nginx = |path: &str| root.join("src").join(path);
-    let build = |name: &str, sources: &[PathBuf], defines: &[(String, String)]| {
+        let mut words = text.lines();
+        let root = PathBuf::from(words.next().expect("the tree's root"));
+        let compiler = words.next().expect("a compiler").to_string();
+        let flags = absolute_includes(&root, words);
+
+        Self {
+            root,
+            compiler,
+            flags,
+        }
+    }
+
+    fn source(&self, path: &str) -> PathBuf {
+        self.root.join("src").join(path)
+    }
+
+    fn tell_traits(&self) {
+        let pipe = self.source("event/ngx_event_pipe.c");
+        let text = fs::read_to_string(pipe).expect("nginx's pipe");
+        for (name, sign) in TRAITS {
+            println!("cargo::rustc-check-cfg=cfg({name})");
+            if text.contains(sign) {
+                println!("cargo::rustc-cfg={name}");
+            }
+        }
+    }
+
+    fn compile(&self) {
+        let sources = |paths: &[&str]| -> Vec<PathBuf> {
+            paths.iter().map(|path| self.source(path)).collect()
+        };
+
+        self.compilation()
+            .renaming(RENAMED, "stock_")
+            .files(sources(&["event/ngx_event_pipe.c"]))
+            .compile("stock_pipe");
+
+        for (nth, (source, functions)) in WATCHED.iter().enumerate() {
+            self.compilation()
+                .interposed()
+                .renaming(functions, "real_")
+                .file(self.source(source))
+                .compile(&format!("watched{nth}"));
+        }
+
+        self.compilation()
+            .interposed()
+            .files(sources(REAL))
+            .compile("real");
+
+        self.compilation()
+            .file("environment.c")
+            .file("../../nginx-module/ngx_event_pipe_rust_module.c")
+            .compile("environment");
+
+        // Of nginx's sources only a few functions are reached.
+        println!("cargo::rustc-link-arg=-Wl,--gc-sections");
+    }
+
+    fn compilation(&self) -> cc::Build {
         let mut build = cc::Build::new();
-        build.compiler(compiler).no_default_flags(true);
-        for flag in &flags {
+        build.compiler(&self.compiler).no_default_flags(true);
+        for flag in &self.flags {
             build.flag(flag);
         }
         build
             .include(".")
             .include("../../nginx-module")
+            .include("../../include")
             .flag("-fPIC")
-            .flag("-O2");
-        for (from, to) in defines {
-            build.define(from, to.as_str());
+            .flag("-O2")
+            .flag("-ffunction-sections")
+            .flag("-fdata-sections");
+        for flag in env::var(EXTRA).unwrap_or_default().split_whitespace() {
+            build.flag(flag);
         }
-        build.files(sources).compile(name);
-    };
-
-    let stock: Vec<_> = RENAMED
-        .iter()
-        .map(|name| ((*name).to_string(), format!("stock_{name}")))
-        .collect();
-    build("stock_pipe", &[nginx("event/ngx_event_pipe.c")], &stock);
-
-    let real: Vec<_> = ["ngx_palloc", "ngx_pcalloc", "ngx_pfree"]
-        .map(|name| (name.to_string(), format!("real_{name}")))
-        .to_vec();
-    build("real_pool", &[nginx("core/ngx_palloc.c")], &real);
-
-    build(
-        "environment",
-        &[
-            PathBuf::from("environment.c"),
-            PathBuf::from("../../nginx-module/ngx_event_pipe_rust_module.c"),
-            nginx("core/ngx_buf.c"),
-            nginx("core/ngx_rbtree.c"),
-            nginx("core/ngx_string.c"),
-            nginx("os/unix/ngx_alloc.c"),
-        ],
-        &[],
-    );
-
-    for library in ["stock_pipe", "real_pool", "environment"] {
-        println!("cargo::rustc-link-lib=static={library}");
+        build
     }
-    println!("cargo::rustc-link-arg={}", archive.display());
-    // The pipe and its environment need each other.
-    println!("cargo::rustc-link-arg=-Wl,--gc-sections");
 
-    bindgen::builder()
-        .header("environment.h")
-        .clang_args(flags.iter().filter(is_for_headers))
-        .clang_args(["-I.", "-I../../nginx-module"])
-        .allowlist_type("ngx_event_pipe_t|ngx_temp_file_t|ngx_thread_task_t")
-        .allowlist_function("(stock_)?ngx_event_pipe(_copy_input_filter|_add_free_buf)?")
-        .allowlist_function("harness_init|harness_set_clock")
-        .allowlist_function("ngx_(create|destroy)_pool|ngx_create_temp_buf|ngx_chain_get_free_buf|ngx_alloc_chain_link")
-        .allowlist_function("ngx_event_pipe_glue_del_timer")
-        .allowlist_var("NGX_(OK|ERROR|AGAIN|ABORT|LOG_WARN|LOG_DEBUG_EVENT|CLOSE_EVENT)")
-        .derive_default(true)
-        .prepend_enum_name(false)
-        .layout_tests(false)
-        .generate()
-        .expect("nginx's headers")
-        .write_to_file(PathBuf::from(env::var("OUT_DIR").expect("by cargo")).join("nginx.rs"))
-        .expect("OUT_DIR is writable");
+    fn bind(&self) {
+        let out = PathBuf::from(env::var("OUT_DIR").expect("by cargo"));
+
+        println!("cargo::rustc-check-cfg=cfg(c_has_threads)");
+
+        bindgen::builder()
+            .header("environment.h")
+            .parse_callbacks(Box::new(Threads))
+            .clang_args(self.flags.iter().filter(is_for_headers))
+            .clang_args(["-I.", "-I../../nginx-module"])
+            .allowlist_type("ngx_event_pipe_t|ngx_temp_file_t|ngx_thread_task_t|ngx_path_t")
+            .allowlist_function("(stock_)?ngx_event_pipe(_copy_input_filter|_add_free_buf)?")
+            .allowlist_function("harness_(init|set_clock|first_file_name)|real_ngx_.*")
+            .allowlist_function("ngx_(create|destroy)_pool|ngx_create_temp_buf")
+            .allowlist_function("ngx_chain_get_free_buf|ngx_event_pipe_glue_del_timer")
+            .allowlist_var("NGX_(OK|ERROR|AGAIN|BUSY|DONE|DECLINED|ABORT|CLOSE_EVENT)")
+            .allowlist_var("NGX_LOG_(WARN|DEBUG|DEBUG_EVENT)")
+            .derive_default(true)
+            .prepend_enum_name(false)
+            .layout_tests(false)
+            .generate()
+            .expect("nginx's headers")
+            .write_to_file(out.join("nginx.rs"))
+            .expect("OUT_DIR is writable");
+    }
+}
+
+/// What the compilations of nginx's sources differ in.
+trait Compilation {
+    /// Every function of this list gets a prefix.
+    fn renaming(&mut self, functions: &[&str], prefix: &str) -> &mut Self;
+    /// System calls go to the harness.
+    fn interposed(&mut self) -> &mut Self;
+}
+
+impl Compilation for cc::Build {
+    fn renaming(&mut self, functions: &[&str], prefix: &str) -> &mut Self {
+        for name in functions {
+            self.define(name, format!("{prefix}{name}").as_str());
+        }
+        self
+    }
+
+    fn interposed(&mut self) -> &mut Self {
+        self.flag("-include").flag("interposed.h")
+    }
+}
+
+/// Whether nginx's pipe writes temporary files by threads.
+#[derive(Debug)]
+struct Threads;
+
+impl ParseCallbacks for Threads {
+    fn int_macro(&self, name: &str, value: i64) -> Option<IntKind> {
+        if name == "NGX_THREADS" && value != 0 {
+            println!("cargo::rustc-cfg=c_has_threads");
+        }
+        None
+    }
 }
 
 fn absolute_includes<'a>(root: &Path, mut words: impl Iterator<Item = &'a str>) -> Vec<String> {

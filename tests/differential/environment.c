@@ -8,11 +8,18 @@
 #include "environment.h"
 
 
-/* ngx_palloc.c is compiled with these names */
-
 void *real_ngx_palloc(ngx_pool_t *pool, size_t size);
 void *real_ngx_pcalloc(ngx_pool_t *pool, size_t size);
+void *real_ngx_pnalloc(ngx_pool_t *pool, size_t size);
 ngx_int_t real_ngx_pfree(ngx_pool_t *pool, void *p);
+ngx_pool_cleanup_t *real_ngx_pool_cleanup_add(ngx_pool_t *pool, size_t size);
+
+int harness_open(const char *name, int flags, ...);
+int harness_close(int fd);
+int harness_unlink(const char *name);
+ssize_t harness_pwrite(int fd, const void *data, size_t size, off_t offset);
+ssize_t harness_pwritev(int fd, const struct iovec *iov, int count,
+    off_t offset);
 
 
 ngx_uint_t             ngx_test_config;
@@ -47,6 +54,15 @@ harness_set_clock(ngx_msec_t msec, time_t sec)
 }
 
 
+/* each world has a temporary file, and they should have the same name */
+
+void
+harness_first_file_name(void)
+{
+    *ngx_temp_number = 0;
+}
+
+
 void
 ngx_log_error_core(ngx_uint_t level, ngx_log_t *log, ngx_err_t err,
     const char *fmt, ...)
@@ -76,10 +92,84 @@ ngx_pcalloc(ngx_pool_t *pool, size_t size)
 }
 
 
+void *
+ngx_pnalloc(ngx_pool_t *pool, size_t size)
+{
+    return harness_alloc(size) == NGX_OK ? real_ngx_pnalloc(pool, size) : NULL;
+}
+
+
+ngx_pool_cleanup_t *
+ngx_pool_cleanup_add(ngx_pool_t *pool, size_t size)
+{
+    return harness_alloc(size) == NGX_OK
+           ? real_ngx_pool_cleanup_add(pool, size) : NULL;
+}
+
+
 ngx_int_t
 ngx_pfree(ngx_pool_t *pool, void *p)
 {
     harness_pfree(p);
 
     return real_ngx_pfree(pool, p);
+}
+
+
+/* a negative result is an errno */
+
+static ssize_t
+harness_result(ssize_t result)
+{
+    if (result < 0) {
+        ngx_set_errno(-result);
+        return -1;
+    }
+
+    return result;
+}
+
+
+int
+harness_open(const char *name, int flags, ...)
+{
+    (void) name;
+    (void) flags;
+
+    return harness_result(harness_open_file());
+}
+
+
+int
+harness_close(int fd)
+{
+    return harness_result(harness_close_file(fd));
+}
+
+
+int
+harness_unlink(const char *name)
+{
+    (void) name;
+
+    return 0;
+}
+
+
+ssize_t
+harness_pwrite(int fd, const void *data, size_t size, off_t offset)
+{
+    struct iovec  iov;
+
+    iov.iov_base = (void *) data;
+    iov.iov_len = size;
+
+    return harness_result(harness_write_file(fd, &iov, 1, offset));
+}
+
+
+ssize_t
+harness_pwritev(int fd, const struct iovec *iov, int count, off_t offset)
+{
+    return harness_result(harness_write_file(fd, iov, count, offset));
 }

@@ -1,6 +1,7 @@
 //! nginx's declarations and the two pipes.
 
 #![allow(
+    missing_docs,
     non_camel_case_types,
     non_snake_case,
     non_upper_case_globals,

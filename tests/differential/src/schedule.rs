@@ -1,18 +1,11 @@
 //! The order of events around a pipe, as `ngx_http_upstream.c` makes them.
 
-use crate::config::Config;
-use crate::dice::Dice;
+use crate::choices::Choices;
+use crate::config::{Config, Framing};
+use crate::deviation::{Deviation, Repairs};
 use crate::nginx as n;
-use crate::world::{Event, OURS, STOCK, World};
-
-/// Where the two worlds part.
-pub struct Difference {
-    pub seed: u64,
-    pub config: Config,
-    pub stock: Vec<Event>,
-    pub ours: Vec<Event>,
-    pub at: usize,
-}
+use crate::trace::Event;
+use crate::world::{Side, World};
 
 /// What happens next.
 #[derive(Clone, Copy, Debug)]
@@ -57,70 +50,97 @@ enum Request {
     Ended,
 }
 
-/// Runs one schedule in both worlds.
-pub fn run(seed: u64) -> Result<usize, Box<Difference>> {
-    let mut dice = Dice::new(seed);
-    let config = Config::roll(&mut dice);
-    let mut msec = 50_000;
-    let mut sec = 1_000_000;
-    set_clock(msec, sec);
+/// The clock of nginx, the same for all worlds.
+#[derive(Clone, Copy)]
+struct Clock {
+    msec: u64,
+    sec: i64,
+}
 
-    let mut stock = World::new(STOCK, &config, dice.clone());
-    let mut ours = World::new(OURS, &config, dice.clone());
-    let mut step = Step::Start;
-    let mut compared = 0;
+impl Clock {
+    fn start() -> Self {
+        let clock = Self {
+            msec: 50_000,
+            sec: 1_000_000,
+        };
+        clock.set();
+        clock
+    }
 
-    for _ in 0..80 {
-        if matches!(step, Step::Clock) {
-            let by = dice.pick(&[1, 50, 400, 2000]);
-            msec += by;
-            sec += (by / 500) as i64;
-            set_clock(msec, sec);
+    fn advance(&mut self, choices: &mut Choices) {
+        let by = choices.pick(&[1, 50, 400, 2000]);
+        self.msec += by;
+        self.sec += (by / 500) as i64;
+        if choices.one_in(30) {
+            // Somebody has set it.
+            self.sec += choices.pick(&[3600, -3600]);
         }
+        self.set();
+    }
 
-        let end = take(&mut stock, step);
-        let our_end = take(&mut ours, step);
+    fn set(self) {
+        // SAFETY: two variables that nothing else uses meanwhile.
+        unsafe { n::harness_set_clock(self.msec as usize, self.sec) }
+    }
+}
 
-        if let Some(at) = difference(&stock.trace, &ours.trace, compared) {
-            return Err(Box::new(Difference {
-                seed,
-                config,
-                stock: stock.trace.clone(),
-                ours: ours.trace.clone(),
-                at,
-            }));
-        }
-        assert_eq!(end, our_end, "equal traces end alike");
-        compared = stock.trace.len();
+/// One world on its way through a schedule.
+pub struct Run {
+    world: Box<World>,
+    clock: Clock,
+    steps: u64,
+    step: Step,
+    ended: bool,
+}
 
-        if end == Request::Ended {
-            break;
-        }
-
-        step = dice.pick(STEPS);
-        // What goes wrong in a request goes wrong once.
-        if matches!(
-            step,
-            Step::UpstreamTimeout | Step::DownstreamTimeout | Step::LengthZero
-        ) && (config.faults == 0 || !dice.one_in(config.faults))
-        {
-            step = Step::UpstreamReadable;
+impl Run {
+    /// Before the first step.
+    pub fn new(side: Side, config: &Config, choices: Choices) -> Self {
+        let clock = Clock::start();
+        Self {
+            world: World::new(side, config, choices),
+            clock,
+            steps: config.steps,
+            step: Step::Start,
+            ended: false,
         }
     }
 
-    Ok(compared)
+    /// Takes the next step; false when there is none.
+    pub fn advance(&mut self, config: &Config) -> bool {
+        if self.ended {
+            return false;
+        }
+        if self.steps == 0 || self.take(self.step) == Request::Ended {
+            self.world.end();
+            self.ended = true;
+            return true;
+        }
+        self.steps -= 1;
+        self.step = choose(config, self.world.choices());
+        true
+    }
+
+    fn take(&mut self, step: Step) -> Request {
+        self.clock.set();
+        if matches!(step, Step::Clock) {
+            self.clock.advance(self.world.choices());
+        }
+        take(&mut self.world, step)
+    }
 }
 
-fn set_clock(msec: u64, sec: i64) {
-    // SAFETY: sets two variables that nothing else uses meanwhile.
-    unsafe { n::harness_set_clock(msec as usize, sec) }
-}
-
-/// The first place where the traces part, or where both are wrong.
-fn difference(stock: &[Event], ours: &[Event], from: usize) -> Option<usize> {
-    let length = stock.len().max(ours.len());
-    (from..length)
-        .find(|&at| stock.get(at) != ours.get(at) || matches!(ours.get(at), Some(Event::Wrong(_))))
+fn choose(config: &Config, choices: &mut Choices) -> Step {
+    let step = choices.pick(STEPS);
+    // What goes wrong in a request goes wrong once.
+    match step {
+        Step::UpstreamTimeout | Step::DownstreamTimeout | Step::LengthZero
+            if config.faults == 0 || !choices.one_in(config.faults) =>
+        {
+            Step::UpstreamReadable
+        }
+        step => step,
+    }
 }
 
 fn take(w: &mut World, step: Step) -> Request {
@@ -147,7 +167,7 @@ fn take(w: &mut World, step: Step) -> Request {
 
         Step::UpstreamTimeout => {
             w.stop_timer(World::upstream_read);
-            w.pipe.set_upstream_error(1);
+            w.pipe().set_upstream_error(1);
             process_request(w)
         }
 
@@ -156,7 +176,8 @@ fn take(w: &mut World, step: Step) -> Request {
                 w.downstream_write().set_delayed(0);
             }
             w.downstream_write().set_ready(1);
-            w.pipe.set_aio(w.aio.into());
+            let aio = w.aio();
+            w.pipe().set_aio(aio.into());
             if w.downstream_write().delayed() != 0 {
                 return Request::Goes;
             }
@@ -165,21 +186,23 @@ fn take(w: &mut World, step: Step) -> Request {
 
         Step::DownstreamTimeout => {
             w.stop_timer(World::downstream_write);
-            w.pipe.set_downstream_error(1);
+            w.pipe().set_downstream_error(1);
             process_request(w)
         }
 
         Step::ThreadDone => {
-            if !w.aio {
+            if !w.finish_thread() {
                 return Request::Goes;
             }
-            w.aio = false;
-            w.pipe.set_aio(0);
+            if w.downstream_write().delayed() != 0 {
+                // Then the next read collects what the thread has done.
+                return Request::Goes;
+            }
             call(w, true)
         }
 
         Step::OutputDrains => {
-            let budget = w.dice().below(40);
+            let budget = w.choices().below(40);
             w.send(budget);
             Request::Goes
         }
@@ -190,7 +213,10 @@ fn take(w: &mut World, step: Step) -> Request {
         }
 
         Step::LengthZero => {
-            w.pipe.length = 0;
+            // As HTTP/2 does it, whose filter never tells the end otherwise.
+            if w.framing() == Framing::Chunks {
+                w.pipe().length = 0;
+            }
             call(w, false)
         }
 
@@ -207,20 +233,146 @@ fn call(w: &mut World, do_write: bool) -> Request {
 
 /// `ngx_http_upstream_process_request`.
 fn process_request(w: &mut World) -> Request {
-    if !w.pipe.writing.is_null() && w.pipe.aio() == 0 && w.call(true) == n::NGX_ABORT as isize {
+    let is_writing = |w: &mut World| !w.pipe().writing.is_null();
+
+    if is_writing(w) && !w.aio() && w.call(true) == n::NGX_ABORT as isize {
         return Request::Ended;
     }
-    if !w.pipe.writing.is_null() {
+    if is_writing(w) {
         return Request::Goes;
     }
-    if w.finished() {
-        if w.pipe.downstream_done() != 0 && w.pipe.downstream_error() == 0 {
-            w.check_delivered();
-        }
-        return Request::Ended;
-    }
-    if w.pipe.downstream_error() != 0 && w.pipe.cacheable() == 0 {
+    if w.is_finished() || (w.pipe().downstream_error() != 0 && w.pipe().cacheable() == 0) {
+        w.check_end();
         return Request::Ended;
     }
     Request::Goes
+}
+
+/// A schedule on which the two sides part, or on which something is wrong.
+#[derive(Debug)]
+pub struct Difference {
+    /// What it was about.
+    pub config: Config,
+    /// The decisions that lead to it, if they were recorded.
+    pub choices: Vec<u32>,
+    /// What nginx's pipe did.
+    pub stock: Vec<Event>,
+    /// What this one did.
+    pub ours: Vec<Event>,
+    /// Where they part.
+    pub at: usize,
+}
+
+impl Difference {
+    fn new(config: Config, stock: &Run, ours: &Run, at: usize) -> Box<Self> {
+        Box::new(Self {
+            config,
+            choices: ours.world.chosen().record().to_vec(),
+            stock: stock.world.trace().to_vec(),
+            ours: ours.world.trace().to_vec(),
+            at,
+        })
+    }
+}
+
+/// What a schedule without a difference came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    /// Events that were compared.
+    pub events: usize,
+    /// Calls that could have failed.
+    pub fallible: u32,
+    /// Whether the call that was to fail did.
+    pub failed: bool,
+}
+
+/// Runs one schedule with both pipes, all defects of nginx's put right.
+pub fn compare(choices: Choices) -> Result<Summary, Box<Difference>> {
+    compare_with(choices, |_| ())
+}
+
+/// The same, with a changed configuration.
+pub fn compare_with(
+    mut choices: Choices,
+    change: impl FnOnce(&mut Config),
+) -> Result<Summary, Box<Difference>> {
+    let mut config = Config::choose(&mut choices);
+    change(&mut config);
+
+    let mut stock = Run::new(
+        Side::Stock(Repairs::all_but(None)),
+        &config,
+        choices.clone(),
+    );
+    let mut ours = Run::new(Side::Ours, &config, choices);
+    let mut compared = 0;
+
+    loop {
+        let goes_on = stock.advance(&config);
+        let ours_goes_on = ours.advance(&config);
+
+        if let Some(at) = difference(stock.world.trace(), ours.world.trace(), compared) {
+            return Err(Difference::new(config, &stock, &ours, at));
+        }
+        assert_eq!(goes_on, ours_goes_on, "equal traces end alike");
+        assert_eq!(
+            stock.world.chosen().taken(),
+            ours.world.chosen().taken(),
+            "equal traces choose alike"
+        );
+        if !goes_on {
+            break;
+        }
+        compared = ours.world.trace().len();
+    }
+
+    Ok(Summary {
+        events: compared,
+        fallible: ours.world.fallible_calls(),
+        failed: ours.world.failed_call().is_some(),
+    })
+}
+
+/// What comes of a defect of nginx's pipe that is not put right.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Effect {
+    /// The pipes part.
+    pub differs: bool,
+    /// nginx's pipe breaks an invariant.
+    pub breaks: bool,
+}
+
+/// Runs one schedule with both pipes, one defect of nginx's left alone. They
+/// may part only behind the place where it would have had to be put right.
+pub fn attribute(mut choices: Choices, left: Deviation) -> Result<Effect, Box<Difference>> {
+    let config = Config::choose(&mut choices);
+    let run = |side| {
+        let mut run = Run::new(side, &config, choices.clone());
+        while run.advance(&config) {}
+        run
+    };
+    let ours = run(Side::Ours);
+    let stock = run(Side::Stock(Repairs::all_but(Some(left))));
+
+    let Some(at) = difference(stock.world.trace(), ours.world.trace(), 0) else {
+        return Ok(Effect::default());
+    };
+    let ours_is_wrong = ours.world.trace().iter().any(is_wrong);
+    if ours_is_wrong || stock.world.acted(left).is_none_or(|acted| acted > at) {
+        return Err(Difference::new(config, &stock, &ours, at));
+    }
+    Ok(Effect {
+        differs: true,
+        breaks: stock.world.trace().iter().any(is_wrong),
+    })
+}
+
+fn is_wrong(event: &Event) -> bool {
+    matches!(event, Event::Wrong(_))
+}
+
+/// The first place where the traces part, or where both are wrong.
+pub(crate) fn difference(stock: &[Event], ours: &[Event], from: usize) -> Option<usize> {
+    let length = stock.len().max(ours.len());
+    (from..length).find(|&at| stock.get(at) != ours.get(at) || ours.get(at).is_some_and(is_wrong))
 }

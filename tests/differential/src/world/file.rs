@@ -1,0 +1,181 @@
+//! The temporary file: nginx's own code writes it, to a disk in memory.
+
+use std::ptr::null_mut;
+
+use super::{Fallible, World, ok_unless, world};
+use crate::config::WriteFailure;
+use crate::nginx as n;
+use crate::trace::Event;
+
+const FD: i32 = 7;
+
+/// The disk, and the thread that writes to it.
+#[derive(Default)]
+pub(super) struct Disk {
+    data: Vec<u8>,
+    open: bool,
+    /// Bytes that nginx's code has reported as written.
+    pub(super) written: i64,
+    /// What the thread pool has to do.
+    #[cfg(c_has_threads)]
+    task: Option<*mut n::ngx_thread_task_t>,
+}
+
+impl Disk {
+    pub(super) fn byte(&self, at: i64) -> Option<u8> {
+        self.data.get(at as usize).copied()
+    }
+
+    pub(super) fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    fn write(&mut self, offset: i64, data: &[u8]) {
+        let end = offset as usize + data.len();
+        if self.data.len() < end {
+            self.data.resize(end, 0);
+        }
+        self.data[offset as usize..end].copy_from_slice(data);
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ngx_write_chain_to_temp_file(
+    file: *mut n::ngx_temp_file_t,
+    chain: *mut n::ngx_chain_t,
+) -> isize {
+    let w = world();
+    let described = w.describe_chain(chain);
+    let state = w.file_state();
+    // SAFETY: as the pipe has called.
+    let result = unsafe { n::real_ngx_write_chain_to_temp_file(file, chain) };
+
+    let w = world();
+    w.disk.written += result.max(0) as i64;
+    w.trace.push(Event::WriteChain {
+        chain: described,
+        file: state,
+        result,
+    });
+    result
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn harness_open_file() -> i32 {
+    let w = world();
+    let failed = w.fails(Fallible::Open);
+    w.trace.push(Event::Open { failed });
+    if failed {
+        return -libc::EMFILE;
+    }
+    w.disk.open = true;
+    FD
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn harness_close_file(fd: i32) -> i32 {
+    let w = world();
+    if fd != FD || !w.disk.open {
+        w.wrong("a file is closed that is not open");
+    }
+    w.disk.open = false;
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn harness_write_file(
+    fd: i32,
+    iov: *const libc::iovec,
+    count: i32,
+    offset: i64,
+) -> isize {
+    let w = world();
+    if fd != FD || !w.disk.open {
+        w.wrong("a file is written that is not open");
+    }
+    let mut data = Vec::new();
+    for i in 0..count as usize {
+        // SAFETY: the vectors that nginx has made of live buffers.
+        unsafe {
+            let part = &*iov.add(i);
+            data.extend_from_slice(std::slice::from_raw_parts(
+                part.iov_base.cast::<u8>(),
+                part.iov_len,
+            ));
+        }
+    }
+
+    let failure = w.fails(Fallible::Write).then_some(w.config.write_failure);
+    let result = match failure {
+        Some(WriteFailure::NoSpace) => -(libc::ENOSPC as isize),
+        Some(WriteFailure::Io) => -(libc::EIO as isize),
+        Some(WriteFailure::Interrupted) => -(libc::EINTR as isize),
+        Some(WriteFailure::Short) => data.len().div_ceil(2) as isize,
+        None => data.len() as isize,
+    };
+    w.disk.write(offset, &data[..result.max(0) as usize]);
+    w.trace.push(Event::Write {
+        offset,
+        data,
+        result,
+    });
+    result
+}
+
+#[cfg(c_has_threads)]
+pub(super) unsafe extern "C" fn thread_handler(
+    task: *mut n::ngx_thread_task_t,
+    _: *mut n::ngx_file_t,
+) -> n::ngx_int_t {
+    let w = world();
+    let failed = w.fails(Fallible::ThreadPool);
+    if !failed {
+        w.disk.task = Some(task);
+        w.aio = true;
+        w.pipe.set_aio(1);
+    }
+    ok_unless(failed)
+}
+
+impl World {
+    /// A thread has done what it had to; false if there was nothing.
+    pub fn finish_thread(&mut self) -> bool {
+        if !self.aio {
+            return false;
+        }
+        self.aio = false;
+        self.pipe.set_aio(0);
+
+        #[cfg(c_has_threads)]
+        if let Some(task) = self.disk.task.take() {
+            self.enter(|me| {
+                // SAFETY: what nginx has given to the thread pool.
+                unsafe {
+                    if let Some(handler) = (*task).handler {
+                        handler((*task).ctx, &raw mut (*me).log);
+                    }
+                    (*task).event.set_complete(1);
+                }
+            });
+        }
+        true
+    }
+
+    /// Reading for the client uses the same fields of the file.
+    #[cfg(c_has_threads)]
+    pub(super) fn read_file_by_thread(&mut self) {
+        let file = &mut self.temp_file.file;
+        file.thread_task = null_mut();
+        file.thread_handler = None;
+        file.thread_ctx = null_mut();
+    }
+
+    /// Whether a thread works for the request.
+    pub fn aio(&self) -> bool {
+        self.aio
+    }
+}

@@ -1,0 +1,232 @@
+//! What must hold whatever nginx's pipe does.
+
+use std::ops::Range;
+
+use super::{World, links};
+use crate::nginx as n;
+use crate::trace::Event;
+use crate::world::upstream::stream_byte;
+
+impl World {
+    pub(super) fn wrong(&mut self, what: &'static str) {
+        // No module of nginx turns this on, and its offset goes back while data
+        // of the file is still to be sent.
+        if !self.config.cyclic_temp_file {
+            self.trace.push(Event::Wrong(what));
+        }
+    }
+
+    /// After a call that went well.
+    pub(super) fn check(&mut self) {
+        self.check_last_in();
+        self.check_raw_buffers();
+        self.check_limits();
+        self.check_offset();
+        self.check_end_of_stream();
+    }
+
+    /// Where the next buffer of `in` goes matters only while there is one.
+    fn check_last_in(&mut self) {
+        let mut last = self.pipe.in_;
+        if last.is_null() {
+            return;
+        }
+        // SAFETY: links of the pool.
+        let end = unsafe {
+            while !(*last).next.is_null() {
+                last = (*last).next;
+            }
+            &raw mut (*last).next
+        };
+        if self.pipe.last_in != end {
+            self.wrong("last_in is not the end of in");
+        }
+    }
+
+    /// Every raw buffer is either free, once, or has shadows that somebody
+    /// needs. Once upstream is finished, the pipe cares no more.
+    fn check_raw_buffers(&mut self) {
+        if self.is_finished() {
+            return;
+        }
+        let p = &self.pipe;
+        let shadows: Vec<_> = [p.in_, p.writing, p.busy]
+            .into_iter()
+            .flat_map(links)
+            // The header has its place in memory that a raw buffer does not use.
+            .filter(|&buf| !std::ptr::eq(buf, &self.header_to_file))
+            // SAFETY: a buffer of the pool.
+            .map(|buf| unsafe { (*buf).start })
+            .collect();
+
+        for i in 0..self.raw.len() {
+            let raw = self.raw[i];
+            // SAFETY: a buffer of the pool.
+            let start = unsafe { (*raw).start };
+            let free = links(self.pipe.free_raw_bufs)
+                .filter(|&free| free == raw)
+                .count();
+            let needed = usize::from(shadows.contains(&start));
+            match free + needed {
+                // What the output was given before it failed may stay away.
+                0 if self.pipe.downstream_error() != 0 => {}
+                0 => self.wrong("a raw buffer is lost"),
+                1 => {}
+                _ => self.wrong("a raw buffer is on the free list twice, or free and needed"),
+            }
+        }
+    }
+
+    /// What the directives promise.
+    fn check_limits(&mut self) {
+        let config = &self.config;
+        let largest = config.size.max(config.header_buffer) as i64;
+
+        if self.pipe.allocated as i64 > config.bufs {
+            self.wrong("more buffers are allocated than allowed");
+        }
+        // The last group may exceed the limit, by less than a buffer.
+        let limit = self.config.max_temp_file_size + largest;
+        if !self.config.cacheable && self.temp_file.offset > limit {
+            self.wrong("the temporary file is larger than allowed");
+        }
+        if self.config.busy_size > 0 && self.busy_bytes() > self.config.busy_size {
+            self.wrong("more is busy than allowed");
+        }
+    }
+
+    /// Memory of the raw buffers that the output holds.
+    fn busy_bytes(&self) -> isize {
+        let mut counted = Vec::new();
+        let mut bytes = 0;
+        for buf in links(self.pipe.busy) {
+            // SAFETY: a buffer of the pool.
+            let b = unsafe { &*buf };
+            if b.recycled() != 0 && !counted.contains(&b.start) {
+                counted.push(b.start);
+                bytes += b.end as isize - b.start as isize;
+            }
+        }
+        bytes
+    }
+
+    /// The upstream module compares the offset with what it awaits.
+    fn check_offset(&mut self) {
+        if self.pipe.writing.is_null() && self.temp_file.offset != self.disk.written {
+            self.wrong("the file's offset is not what was written");
+        }
+    }
+
+    /// Upstream closes its side when it has sent all, and not before.
+    fn check_end_of_stream(&mut self) {
+        if self.pipe.upstream_eof() != 0 && self.received != self.config.stream {
+            self.wrong("the stream is taken for ended before it is");
+        }
+    }
+
+    /// Before a buffer is received into: nobody needs the memory behind `last`.
+    pub(super) fn check_received_into(&mut self, buf: *mut n::ngx_buf_t) {
+        if !self.raw.contains(&buf) {
+            self.raw.push(buf);
+        }
+        // SAFETY: a raw buffer of the pool.
+        let room = unsafe { (*buf).last as usize..(*buf).end as usize };
+        if self.is_needed(&room) {
+            self.wrong("memory is received into that is still to be sent");
+        }
+    }
+
+    /// Before memory is freed.
+    pub(super) fn check_freed(&mut self, address: *mut u8) {
+        let raw = self.raw.iter().copied().find(|&raw| {
+            // SAFETY: a raw buffer of the pool.
+            unsafe { (*raw).start == address }
+        });
+        let Some(raw) = raw else {
+            self.wrong("memory is freed that is no raw buffer's");
+            return;
+        };
+        // SAFETY: as above.
+        let memory = unsafe { (*raw).start as usize..(*raw).end as usize };
+        if self.is_needed(&memory) {
+            self.wrong("memory is freed that is still to be sent");
+        }
+    }
+
+    /// Whether unsent data lies in this memory: of the output's, of `in`, or of
+    /// what a thread is writing.
+    fn is_needed(&self, memory: &Range<usize>) -> bool {
+        self.client
+            .bufs()
+            .chain(links(self.pipe.in_))
+            .chain(links(self.pipe.writing))
+            .any(|buf| {
+                // SAFETY: a buffer of the pool.
+                let b = unsafe { &*buf };
+                let data = b.pos as usize..b.last as usize;
+                b.in_file() == 0
+                    && !data.is_empty()
+                    && data.start < memory.end
+                    && memory.start < data.end
+            })
+    }
+
+    /// The input filter gets the stream, each byte of it once and in order.
+    pub(super) fn check_filtered(&mut self, raw: *mut n::ngx_buf_t) {
+        if !self.raw.contains(&raw) {
+            self.raw.push(raw);
+        }
+        // SAFETY: the data of a raw buffer.
+        let data = unsafe {
+            let size = (*raw).last.offset_from((*raw).pos) as usize;
+            std::slice::from_raw_parts((*raw).pos, size)
+        };
+        let from = self.filtered;
+        self.filtered += data.len() as u64;
+        if !(from..)
+            .zip(data)
+            .all(|(at, byte)| stream_byte(at) == *byte)
+            || self.filtered > self.received
+        {
+            self.wrong("the input filter gets other bytes than upstream has sent");
+        }
+    }
+
+    /// The request ends and nobody has reported a failure: the client has all
+    /// of the body, and so has the file that is kept.
+    pub fn check_end(&mut self) {
+        let p = &self.pipe;
+        let went_well = (p.upstream_done() != 0 || p.upstream_eof() != 0) && p.writing.is_null();
+
+        if went_well && self.config.cacheable && p.in_.is_null() {
+            self.check_kept();
+        }
+        if !went_well || self.pipe.downstream_error() != 0 {
+            return;
+        }
+        if self.pipe.downstream_done() == 0 {
+            self.wrong("a finished response is not handed over");
+        }
+        self.send(u64::MAX);
+        if self.client.sent() != self.body.len() {
+            self.wrong("the client lacks bytes of a finished response");
+        }
+    }
+
+    fn check_kept(&mut self) {
+        let header = match self.config.header_to_file {
+            true => self.config.header,
+            false => 0,
+        };
+        let kept = self.disk.data().get(header..).unwrap_or_default();
+        if kept != self.body {
+            self.wrong("the file that is kept is not the body");
+        }
+    }
+
+    pub(super) fn check_all_closed(&mut self) {
+        if self.disk.is_open() {
+            self.wrong("the temporary file stays open");
+        }
+    }
+}

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use answer::Decoder;
+pub(crate) use answer::Decoder;
 pub use answer::{Answer, Ending};
 
 use crate::upstream::{PATIENCE, Progress};
@@ -42,7 +42,7 @@ impl Request {
         }
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = format!("{} {} {}\r\n", self.method, self.uri, self.version);
         let connection = match self.keep {
             true => "keep-alive",

@@ -7,7 +7,8 @@ pub mod peers;
 pub mod process;
 pub mod random;
 pub mod server;
+pub mod torture;
 pub mod traffic;
 pub mod upstream;
 
-pub use binaries::{Binaries, binaries};
+pub use binaries::{Binaries, binaries, without_pools};

@@ -17,8 +17,10 @@
 //! process id), so that a port once found free stays free for it.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{Error, ErrorKind, Result};
+use std::mem;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -81,6 +83,8 @@ pub struct Conf {
     /// Goes into a `server {}`, if there is any; further ones can be put into
     /// `http`.
     pub server: String,
+    /// Environment variables that nginx is started with.
+    pub env: Vec<(&'static str, OsString)>,
 }
 
 impl Conf {
@@ -93,6 +97,7 @@ impl Conf {
             events: String::new(),
             http: String::new(),
             server: String::new(),
+            env: Vec::new(),
         })
     }
 
@@ -170,6 +175,7 @@ impl Nginx {
             .arg("-p")
             .arg(prefix)
             .args(["-e", "error.log", "-c", "nginx.conf"])
+            .envs(mem::take(&mut conf.env))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(said)
@@ -234,6 +240,16 @@ impl Nginx {
     /// The process id of the master.
     pub fn master(&self) -> u32 {
         self.master.id()
+    }
+
+    /// The error that it is to have ended by itself.
+    pub(crate) fn ended(&mut self) -> Error {
+        wait(|| !matches!(self.master.try_wait(), Ok(None)));
+        match self.master.try_wait() {
+            Ok(Some(status)) => Error::other(format!("nginx ended: {status}")),
+            Ok(None) => Error::other("nginx does not end"),
+            Err(error) => error,
+        }
     }
 
     /// The process ids of the workers.

@@ -65,7 +65,7 @@ enum State {
 
 /// Takes the bytes of one response as they come.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     is_head: bool,
     state: State,
     pending: Vec<u8>,
@@ -73,7 +73,7 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    pub(super) fn new(method: &str) -> Self {
+    pub(crate) fn new(method: &str) -> Self {
         Self {
             is_head: method == "HEAD",
             state: State::Header,
@@ -90,19 +90,19 @@ impl Decoder {
         }
     }
 
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    pub(super) fn body_size(&self) -> usize {
+    pub(crate) fn body_size(&self) -> usize {
         self.answer.body.len()
     }
 
-    pub(super) fn take_excess(&mut self) -> Vec<u8> {
+    pub(crate) fn take_excess(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.pending)
     }
 
-    pub(super) fn finish(mut self, ending: Ending) -> Answer {
+    pub(crate) fn finish(mut self, ending: Ending) -> Answer {
         self.answer.complete = self.is_done();
         self.answer.ending = ending;
         self.answer.excess = match self.state {
@@ -112,7 +112,7 @@ impl Decoder {
         self.answer
     }
 
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<()> {
         self.pending.extend(bytes);
         let mut at = 0;
         while let Some(taken) = self.step(at)? {

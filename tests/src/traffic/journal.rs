@@ -74,7 +74,7 @@ fn case_of(line: &str) -> Option<&str> {
 
 /// What kind of line of the error log `line` is: its level and message without
 /// whatever differs from run to run.
-pub(super) fn kind(line: &str, prefix: &Path) -> String {
+pub(crate) fn kind(line: &str, prefix: &Path) -> String {
     let from_level = line.find('[').map_or(line, |at| &line[at..]);
     let (level, message) = from_level.split_once(' ').unwrap_or((from_level, ""));
     // After the process and the thread, there may be the connection.

@@ -11,5 +11,6 @@ mod world;
 pub use buffers::Buffers;
 pub use case::{Amount, Case, Content, Exchange, Expect, Log, SUBSTITUTE, Spill, Stored};
 pub use disk::TinyDisk;
+pub(crate) use journal::kind;
 pub use outcome::{Outcome, check, compare};
 pub use world::{Flavour, World};

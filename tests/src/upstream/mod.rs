@@ -67,6 +67,15 @@ impl Protocol {
             Self::Scgi | Self::Uwsgi => cgi::render(reply, request),
         }
     }
+
+    /// The bytes of `reply` to a GET of `uri`, as far as they are sent.
+    pub(crate) fn wire(self, reply: &Reply, uri: &str) -> Vec<u8> {
+        let mut wire = self.render(reply, &Request::new("GET", uri, None));
+        if let Some(point) = reply.stop {
+            wire.bytes.truncate(wire.offset(point));
+        }
+        wire.bytes
+    }
 }
 
 /// What of a request matters to a script.

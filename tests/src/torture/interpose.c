@@ -125,20 +125,7 @@ fate(enum call call)
 }
 
 
-static int
-fails(enum call call)
-{
-    int  error = fate(call);
-
-    if (error > 0) {
-        errno = error;
-    }
-
-    return error > 0;
-}
-
-
-/* sets size to what the call shall do */
+/* sets errno, or size to what the call shall do */
 
 static int
 fails_or_cuts(enum call call, size_t *size)
@@ -147,37 +134,45 @@ fails_or_cuts(enum call call, size_t *size)
 
     if (error == SHORT) {
         *size = (*size + 1) / 2;
+        return 0;
     }
 
-    if (error > 0) {
+    if (error != 0) {
         errno = error;
+        return 1;
     }
 
-    return error > 0;
+    return 0;
 }
 
 
-/* the same of a vector, of which a half of the first part is left */
+static int
+fails(enum call call)
+{
+    size_t  size = 0;
+
+    return fails_or_cuts(call, &size);
+}
+
+
+/* a vector is cut to half of its first part, for which there is room in half */
 
 static int
 fails_or_cuts_vector(enum call call, const struct iovec **iov, int *count,
     struct iovec *half)
 {
-    int     error = fate(call);
-    size_t  size;
+    int  failed;
 
-    if (error == SHORT) {
-        size = (*iov)[0].iov_len;
-        *half = (struct iovec) { (*iov)[0].iov_base, (size + 1) / 2 };
+    *half = (*iov)[0];
+
+    failed = fails_or_cuts(call, &half->iov_len);
+
+    if (half->iov_len != (*iov)[0].iov_len) {
         *iov = half;
         *count = 1;
     }
 
-    if (error > 0) {
-        errno = error;
-    }
-
-    return error > 0;
+    return failed;
 }
 
 

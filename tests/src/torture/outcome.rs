@@ -1,11 +1,11 @@
 //! What came of a run, and whether that is right.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::{Error, Result};
 use std::path::PathBuf;
 
 use super::fault::{Call, Fault};
-use super::scenario::{Client, Scenario};
+use super::scenario::Scenario;
 use crate::client::Answer;
 use crate::upstream::End;
 
@@ -35,94 +35,99 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// Checks what must not come of any fault.
+    /// Checks what must hold whatever fails.
     pub(super) fn check(&self, scenario: &Scenario, fault: Option<&Fault>) -> Result<()> {
+        let Self { answer, again, .. } = self;
         let body = scenario.reply.body.bytes();
-        let mut wrong = String::new();
-        let mut require = |right: bool, what: &str| {
-            if !right {
-                let _ = writeln!(wrong, "{what}");
-            }
-        };
-        let is_own_page = self.answer.status >= 500;
-        require(
-            is_own_page || body.starts_with(&self.answer.body),
-            "wrong bytes",
-        );
-        require(
-            is_own_page
-                || !self.answer.complete
-                || scenario.method == "HEAD"
-                || self.answer.body == body,
-            "a part of the body is said to be all",
-        );
-        require(self.answer.excess == 0, "bytes after the end");
-        require(
-            self.again.status == 200 && self.again.complete && self.again.body == body,
-            "the next client does not get all",
-        );
-        require(
-            self.stored.as_ref().is_none_or(|stored| *stored == body),
-            "a part is stored",
-        );
-        require(self.leaked.is_empty(), "descriptors are left open");
-        let may_stay = fault.is_some_and(|fault| fault.call == Call::Manage);
-        require(self.temp_files == 0 || may_stay, "temporary files are left");
-        let logged = fault.map(Fault::logged).unwrap_or_default();
-        let is_known = |line: &str| logged.iter().any(|errno| line.contains(errno));
-        require(
-            self.log
-                .iter()
-                .all(|line| !is_alert(line) || is_known(line)),
-            "alerts",
-        );
+        let is_own_page = answer.status >= 500;
+        let is_whole = scenario.method == "HEAD" || answer.body == body;
+        let may_delete = fault.is_none_or(|fault| fault.call != Call::Manage);
+        let wrong: Vec<&str> = [
+            (
+                is_own_page || body.starts_with(&answer.body),
+                "the client gets wrong bytes",
+            ),
+            (
+                is_own_page || is_whole || !answer.complete,
+                "the client takes a part for all",
+            ),
+            (answer.excess == 0, "something comes after the end"),
+            (
+                again.status == 200 && again.complete && again.body == body,
+                "the next client does not get all",
+            ),
+            (
+                self.stored.as_ref().is_none_or(|stored| *stored == body),
+                "a part is stored",
+            ),
+            (self.leaked.is_empty(), "descriptors are left open"),
+            (
+                self.temp_files == 0 || !may_delete,
+                "temporary files are left",
+            ),
+            (self.alerts(fault).next().is_none(), "there are alerts"),
+        ]
+        .into_iter()
+        .filter_map(|(right, what)| (!right).then_some(what))
+        .collect();
         match wrong.is_empty() {
             true => Ok(()),
-            false => Err(Error::other(wrong)),
+            false => Err(Error::other(format!(
+                "{}; error log: {:#?}",
+                wrong.join(", "),
+                self.log
+            ))),
         }
+    }
+
+    /// The alerts that do not tell of the fault itself.
+    fn alerts(&self, fault: Option<&Fault>) -> impl Iterator<Item = &String> {
+        let known = fault.map(Fault::logged).unwrap_or_default();
+        self.log.iter().filter(move |line| {
+            let is_alert = line.starts_with("[alert]") || line.starts_with("[emerg]");
+            is_alert && !known.iter().any(|errno| line.contains(errno))
+        })
     }
 }
 
-/// A defect of nginx's own pipe, which makes it act otherwise than ours.
+/// A defect of nginx's own pipe, for which it acts otherwise than ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Defect {
-    /// It leaves behind what came before an error of upstream.
+    /// It leaves behind what came before an error of upstream. Ours sends that.
     D2,
-    /// It takes back buffers that the output still holds when the client is
-    /// lost, and so needs memory for other things.
+    /// When the client is lost, it takes back the buffers that the output still
+    /// holds. Ours takes others.
     D3,
 }
 
 impl Defect {
     /// The one that may show.
     fn of(scenario: &Scenario, fault: Option<&Fault>, ours: &Outcome) -> Option<Self> {
-        let fault = fault.filter(|fault| !fault.is_harmless());
-        let fails = |call| fault.is_some_and(|fault| fault.call == call);
-        let loses_client = matches!(scenario.client, Client::Leaves(_))
-            || [Call::Send, Call::ReadFile, Call::Allocate]
-                .into_iter()
-                .any(fails);
-        if scenario.reply.end == End::Reset || fails(Call::Receive) {
+        let call = fault.filter(|fault| !fault.is_harmless()).map(|f| f.call);
+        let is_lost = matches!(call, Some(Call::Send | Call::ReadFile | Call::Allocate))
+            || scenario.client_leaves();
+        if scenario.reply.end == End::Reset || call == Some(Call::Receive) {
             Some(Self::D2)
-        } else if loses_client && !ours.answer.complete {
+        } else if is_lost && !ours.answer.complete {
             Some(Self::D3)
         } else {
             None
         }
     }
 
-    /// What of an outcome differs for that.
-    fn explains(self, what: What, fault: Option<&Fault>) -> bool {
-        match self {
-            Self::D2 => what != What::Result,
-            // Without memory, each call less is one failure less.
-            Self::D3
-                if fault
-                    .is_some_and(|fault| fault.call == Call::Allocate && fault.later.is_some()) =>
-            {
-                matches!(what, What::Calls | What::Course)
-            }
-            Self::D3 => what == What::Calls,
+    /// Whether it explains a difference.
+    fn explains(self, what: What, scenario: &Scenario, fault: Option<&Fault>) -> bool {
+        let call = fault.map(|fault| fault.call);
+        let lasts = fault.is_some_and(|fault| fault.later.is_some());
+        match (self, what) {
+            (_, What::Result) => false,
+            (_, What::Calls) => true,
+            (Self::D2, What::Amount | What::Access) => true,
+            // Sending that may fail, unless the one fault is over by then.
+            (Self::D2, What::Log) => call != Some(Call::Receive) || scenario.client_leaves(),
+            (Self::D3, What::Amount) => false,
+            // When there is no memory any more, each need of it shows.
+            (Self::D3, What::Log | What::Access) => call == Some(Call::Allocate) && lasts,
         }
     }
 }
@@ -130,12 +135,13 @@ impl Defect {
 /// What can differ between two outcomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
-    /// What is left of the run, and what the client is told first.
+    /// What the client is told first, what the next one gets, and what is left
+    /// of the run.
     Result,
     /// How much the client gets.
     Amount,
-    /// What is logged meanwhile.
-    Course,
+    Log,
+    Access,
     Calls,
 }
 
@@ -152,10 +158,8 @@ pub(super) fn compare(
         return Ok(None);
     }
     let defect = Defect::of(scenario, fault, ours);
-    let is_known = |what| defect.is_some_and(|defect| defect.explains(what, fault));
-    if differences.iter().all(|(what, _)| is_known(*what))
-        && ours.answer.body.starts_with(&stock.answer.body)
-    {
+    let is_known = |what| defect.is_some_and(|defect| defect.explains(what, scenario, fault));
+    if differences.iter().all(|(what, _)| is_known(*what)) {
         return Ok(defect);
     }
     let texts: Vec<String> = differences.into_iter().map(|(_, text)| text).collect();
@@ -173,11 +177,13 @@ fn differences(stock: &Outcome, ours: &Outcome) -> Vec<(What, String)> {
     let (a, b) = (&stock.answer, &ours.answer);
     same(What::Result, "status", &a.status, &b.status);
     same(What::Result, "header", &a.headers, &b.headers);
+    let is_start = b.body.starts_with(&a.body);
+    same(What::Result, "ours begins with stock's", &true, &is_start);
     same(What::Amount, "size", &a.body.len(), &b.body.len());
     same(What::Amount, "complete", &a.complete, &b.complete);
     same(What::Amount, "end", &a.ending, &b.ending);
     let is_same = stock.again == ours.again;
-    same(What::Course, "next answer is the same", &true, &is_same);
+    same(What::Result, "next answer is the same", &true, &is_same);
     let is_same = stock.stored == ours.stored;
     same(What::Result, "stored file is the same", &true, &is_same);
     same(
@@ -187,16 +193,10 @@ fn differences(stock: &Outcome, ours: &Outcome) -> Vec<(What, String)> {
         &ours.temp_files,
     );
     same(What::Result, "left open", &stock.leaked, &ours.leaked);
-    same(What::Course, "late", &stock.is_late, &ours.is_late);
-    same(What::Course, "error log", &stock.log, &ours.log);
-    same(What::Course, "access log", &stock.access, &ours.access);
+    same(What::Result, "late", &stock.is_late, &ours.is_late);
+    same(What::Log, "error log", &stock.log, &ours.log);
+    same(What::Access, "access log", &stock.access, &ours.access);
     same(What::Calls, "failed", &stock.fired, &ours.fired);
     same(What::Calls, "calls", &stock.seen, &ours.seen);
     differences
-}
-
-fn is_alert(line: &str) -> bool {
-    ["[alert]", "[emerg]"]
-        .iter()
-        .any(|level| line.starts_with(level))
 }

@@ -39,10 +39,10 @@ impl Reader {
             Client::Fast | Client::Leaves(_) => 65536,
         };
         let mut buffer = vec![0; size];
-        match read_some(&mut self.stream, &mut buffer) {
-            Ok(Some(0)) => self.ending = Some(Ending::Closed),
-            Ok(Some(size)) => self.decoder.feed(&buffer[..size])?,
-            Ok(None) => return Ok(false),
+        match self.stream.read(&mut buffer) {
+            Ok(0) => self.ending = Some(Ending::Closed),
+            Ok(size) => self.decoder.feed(&buffer[..size])?,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
             Err(error) if is_hung_up(&error) => self.ending = Some(Ending::Reset),
             Err(error) => return Err(error),
         }
@@ -66,14 +66,7 @@ impl Reader {
     }
 }
 
-/// What there is to be read now; none if nothing.
-fn read_some(stream: &mut UnixStream, buffer: &mut [u8]) -> Result<Option<usize>> {
-    match stream.read(buffer) {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-        read => read.map(Some),
-    }
-}
-
+/// Whether the other end is gone.
 pub(super) fn is_hung_up(error: &Error) -> bool {
     matches!(
         error.kind(),

@@ -100,7 +100,11 @@ impl Scenario {
 
     /// Whether the client gets all, unless a call fails.
     pub(super) fn is_whole(&self) -> bool {
-        self.reply.stop.is_none() && !matches!(self.client, Client::Leaves(_))
+        self.reply.stop.is_none() && !self.client_leaves()
+    }
+
+    pub(super) fn client_leaves(&self) -> bool {
+        matches!(self.client, Client::Leaves(_))
     }
 
     /// With everybody doing what they should.

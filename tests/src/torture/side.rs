@@ -219,7 +219,8 @@ fn configure(conf: &mut Conf, scenario: &Scenario) {
         Protocol::Http => "http://",
         _ => "",
     };
-    // Nothing happens but what the test does.
+    // One process and one thread beside it: nothing happens but what the test
+    // does.
     conf.main += "master_process off;\nthread_pool default threads=1;\n";
     conf.http += &format!(
         "log_format torture '$status $body_bytes_sent $upstream_status \

@@ -35,9 +35,9 @@ impl fmt::Display for Injected {
         let Self { faults, d2, d3 } = self;
         write!(
             f,
-            "{faults} faults injected into each; stock and ours differed in {}: \
-             {d2} by defect D2 of stock, {d3} by D3",
-            d2 + d3
+            "{faults} faults injected on each side; the sides differ in {d2} where stock leaves \
+             behind what came before an error of upstream (D2), and in {d3} where it takes \
+             other buffers once the client is lost (D3)"
         )
     }
 }

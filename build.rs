@@ -30,8 +30,8 @@ const FUNCTIONS: &[&str] = &[
 const CONSTANTS: &[&str] = &[
     "NGX_ABORT",
     "NGX_AGAIN",
-    "NGX_CLOSE_EVENT",
     "NGX_ERROR",
+    "NGX_EVENT_PIPE_GLUE_CLOSE_EVENT",
     "NGX_LOG_ALERT",
     "NGX_LOG_DEBUG",
     "NGX_LOG_DEBUG_EVENT",

@@ -2,7 +2,7 @@
 /*
  * What the Rust event pipe needs of nginx that has no symbol to link against:
  * macros and static inline functions, each behind a function here, so that it
- * is always the one of the tree that is being built.
+ * is always the one of the tree that is being built.  And a constant.
  */
 
 
@@ -14,6 +14,14 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
+
+/*
+ * With kqueue, nginx defines this macro twice, and bindgen would take the first
+ * definition; the compiler takes the one that is in force.
+ */
+enum {
+    NGX_EVENT_PIPE_GLUE_CLOSE_EVENT = NGX_CLOSE_EVENT
+};
 
 /* ngx_add_timer() */
 void ngx_event_pipe_glue_add_timer(ngx_event_t *ev, ngx_msec_t timer);

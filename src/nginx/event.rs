@@ -5,8 +5,8 @@ use core::ffi::c_int;
 use core::ffi::c_void;
 
 use super::bindings::{
-    self, NGX_CLOSE_EVENT, NGX_ERROR, NGX_OK, ngx_connection_s, ngx_event_s, ngx_fd_t, ngx_int_t,
-    ngx_msec_t, ngx_uint_t, off_t,
+    self, NGX_ERROR, NGX_EVENT_PIPE_GLUE_CLOSE_EVENT, NGX_OK, ngx_connection_s, ngx_event_s,
+    ngx_fd_t, ngx_int_t, ngx_msec_t, ngx_uint_t, off_t,
 };
 use super::chain::Link;
 use super::handle::handle;
@@ -106,7 +106,7 @@ impl Event<'_> {
     /// nothing is awaited any more: `ngx_handle_read_event`.
     pub(crate) fn handle_read(self, close: bool) -> Result<(), Abort> {
         let flags = if close {
-            NGX_CLOSE_EVENT as ngx_uint_t
+            NGX_EVENT_PIPE_GLUE_CLOSE_EVENT as ngx_uint_t
         } else {
             0
         };

@@ -53,6 +53,17 @@ const TRAITS: &[(&str, &str)] = &[
     ("c_keeps_busy", "p->downstream->error"),
 ];
 
+/// nginx's build conditions, and what they are here.
+const CONDITIONS: &[(&str, &str)] = &[
+    // Temporary files may be written by threads.
+    ("NGX_THREADS", "c_has_threads"),
+    // Events tell what kqueue knows. Nothing of this needs a BSD: what would
+    // call kqueue is not compiled.
+    ("NGX_HAVE_KQUEUE", "c_has_kqueue"),
+    // Connections may have TLS, of which the code for kqueue wants to know.
+    ("NGX_SSL", "c_has_ssl"),
+];
+
 fn main() {
     println!("cargo::rerun-if-env-changed={COMPILER}");
     println!("cargo::rerun-if-env-changed={EXTRA}");
@@ -161,11 +172,13 @@ impl Nginx {
     fn bind(&self) {
         let out = PathBuf::from(env::var("OUT_DIR").expect("by cargo"));
 
-        println!("cargo::rustc-check-cfg=cfg(c_has_threads)");
+        for (_, cfg) in CONDITIONS {
+            println!("cargo::rustc-check-cfg=cfg({cfg})");
+        }
 
         bindgen::builder()
             .header("environment.h")
-            .parse_callbacks(Box::new(Threads))
+            .parse_callbacks(Box::new(Conditions))
             .clang_args(self.flags.iter().filter(is_for_headers))
             .clang_args(["-I.", "-I../../nginx-module"])
             .allowlist_type("ngx_event_pipe_t|ngx_temp_file_t|ngx_thread_task_t|ngx_path_t")
@@ -206,14 +219,17 @@ impl Compilation for cc::Build {
     }
 }
 
-/// Whether nginx's pipe writes temporary files by threads.
+/// Turns nginx's build conditions into cfgs as bindgen comes across them.
 #[derive(Debug)]
-struct Threads;
+struct Conditions;
 
-impl ParseCallbacks for Threads {
+impl ParseCallbacks for Conditions {
     fn int_macro(&self, name: &str, value: i64) -> Option<IntKind> {
-        if name == "NGX_THREADS" && value != 0 {
-            println!("cargo::rustc-cfg=c_has_threads");
+        for (_, cfg) in CONDITIONS
+            .iter()
+            .filter(|(condition, _)| *condition == name && value != 0)
+        {
+            println!("cargo::rustc-cfg={cfg}");
         }
         None
     }
@@ -223,23 +239,22 @@ fn absolute_includes<'a>(root: &Path, mut words: impl Iterator<Item = &'a str>) 
     let mut flags = Vec::new();
 
     while let Some(word) = words.next() {
-        match word.strip_prefix("-I") {
-            Some("") => flags.push(include(root, words.next().unwrap_or_default())),
-            Some(path) => flags.push(include(root, path)),
-            None => flags.push(word.to_string()),
-        }
+        let path = match word {
+            "-I" | "-include" => Some((word, words.next().unwrap_or_default())),
+            _ => word.strip_prefix("-I").map(|path| ("-I", path)),
+        };
+        flags.push(match path {
+            Some((flag, path)) => format!("{flag}{}", root.join(path).display()),
+            None => word.to_string(),
+        });
     }
 
     flags
 }
 
-fn include(root: &Path, path: &str) -> String {
-    format!("-I{}", root.join(path).display())
-}
-
 /// libclang does not know every flag of gcc.
 fn is_for_headers(flag: &&String) -> bool {
-    ["-I", "-D", "-U"]
+    ["-I", "-D", "-U", "-include"]
         .iter()
         .any(|prefix| flag.starts_with(prefix))
 }

@@ -34,6 +34,10 @@ pub struct Config {
     pub cyclic_temp_file: bool,
     /// `aio threads; aio_write on;`
     pub threads: bool,
+    /// The event method is kqueue, which tells about the end of the stream.
+    pub kqueue: bool,
+    /// TLS runs on the connection to upstream.
+    pub tls: bool,
     pub debug_log: bool,
 
     pub framing: Framing,
@@ -124,6 +128,8 @@ impl Config {
             free_bufs: !choices.one_in(8),
             cyclic_temp_file: choices.one_in(12),
             threads: cfg!(c_has_threads) && choices.one_in(3),
+            kqueue: cfg!(c_has_kqueue) && choices.one_in(2),
+            tls: cfg!(all(c_has_kqueue, c_has_ssl)) && choices.one_in(3),
             debug_log: choices.one_in(4),
             framing,
             header_buffer: header_buffer as usize,

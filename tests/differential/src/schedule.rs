@@ -145,7 +145,10 @@ fn choose(config: &Config, choices: &mut Choices) -> Step {
 
 fn take(w: &mut World, step: Step) -> Request {
     match step {
-        Step::Start => call(w, false),
+        Step::Start => {
+            w.report_readable();
+            call(w, false)
+        }
 
         Step::UpstreamReadable | Step::UpstreamTimer => {
             if !w.has_upstream() {
@@ -159,6 +162,7 @@ fn take(w: &mut World, step: Step) -> Request {
                 w.upstream_read().set_delayed(0);
             }
             w.upstream_read().set_ready(1);
+            w.report_readable();
             if w.upstream_read().delayed() != 0 {
                 return Request::Goes;
             }

@@ -77,6 +77,9 @@ pub enum Fallible {
     HandleWrite,
 }
 
+/// More calls than any schedule takes.
+const ENDLESS: u32 = 1_000_000;
+
 /// One pipe and all around it.
 pub struct World {
     side: Side,
@@ -199,6 +202,10 @@ impl World {
         self.upstream.fd = 5;
         self.upstream.recv_chain = Some(upstream::recv_chain);
         self.upstream.data = me.cast();
+        #[cfg(all(c_has_kqueue, c_has_ssl))]
+        if self.config.tls {
+            self.upstream.ssl = me.cast();
+        }
 
         self.downstream_write.data = (&raw mut self.downstream).cast();
         self.downstream_write.log = &raw mut self.log;
@@ -334,6 +341,7 @@ impl World {
     fn fails(&mut self, call: Fallible) -> bool {
         let nth = self.fallible;
         self.fallible += 1;
+        assert!(nth < ENDLESS, "the pipe does not come to an end");
         if self.config.failing == Some(nth) {
             self.failed = Some(call);
             return true;

@@ -37,6 +37,41 @@ pub(super) unsafe extern "C" fn recv_chain(
     result
 }
 
+/// What kqueue tells together with an event.
+impl World {
+    /// How much there is to read, and whether nothing comes after it.
+    #[cfg(c_has_kqueue)]
+    pub fn report_readable(&mut self) {
+        if !self.config.kqueue {
+            return;
+        }
+        let left = self.config.stream - self.received;
+        // TLS has read already what it has yet to decrypt.
+        let in_kernel = match self.config.tls {
+            true => self.choices.below(left + 1),
+            false => left,
+        };
+        let closed = self.choices.one_in(2);
+        let reset = closed && self.config.faults != 0 && self.choices.one_in(self.config.faults);
+
+        self.upstream_read.available = in_kernel as i32;
+        self.upstream_read.set_pending_eof(closed.into());
+        self.upstream_read.kq_errno = if reset { libc::ECONNRESET } else { 0 };
+    }
+
+    /// The event method tells nothing but that there is something.
+    #[cfg(not(c_has_kqueue))]
+    pub fn report_readable(&mut self) {}
+
+    /// Some of it was read.
+    fn note_received(&mut self, size: u64) {
+        if self.config.kqueue {
+            let left = i64::from(self.upstream_read.available) - size as i64;
+            self.upstream_read.available = left.max(0) as i32;
+        }
+    }
+}
+
 impl World {
     fn receive(&mut self, bufs: &[*mut n::ngx_buf_t], room: u64, limit: i64) -> isize {
         let left = self.config.stream - self.received;
@@ -73,6 +108,7 @@ impl World {
             false => most,
         };
         self.fill(bufs, size);
+        self.note_received(size);
         if self.choices.one_in(3) {
             self.upstream_read.set_ready(0);
         }

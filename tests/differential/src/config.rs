@@ -46,6 +46,10 @@ pub struct Config {
     pub header: usize,
     pub preread: usize,
     pub header_to_file: bool,
+    /// Another buffer follows it, and both have shadows from before.
+    pub former_shadows: bool,
+    /// An empty buffer that is not the pipe's waits in `out`.
+    pub foreign_out: bool,
     /// Only the cache wants the body: a HEAD request.
     pub header_only: bool,
     /// Bytes that upstream sends, those with the header included.
@@ -136,6 +140,8 @@ impl Config {
             header: header as usize,
             preread: preread as usize,
             header_to_file: cacheable && choices.one_in(2),
+            former_shadows: choices.one_in(12),
+            foreign_out: choices.one_in(30),
             header_only: cacheable && choices.one_in(6),
             stream,
             length: length(framing, stream, choices),

@@ -337,6 +337,18 @@ pub fn compare_with(
     })
 }
 
+/// Runs one schedule with this pipe alone. Returns the first invariant that it
+/// breaks.
+pub fn alone(mut choices: Choices) -> Option<&'static str> {
+    let config = Config::choose(&mut choices);
+    let mut run = Run::new(Side::Ours, &config, choices);
+    while run.advance(&config) {}
+    run.world.trace().iter().find_map(|event| match event {
+        Event::Wrong(what) => Some(*what),
+        _ => None,
+    })
+}
+
 /// What comes of a defect of nginx's pipe that is not put right.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Effect {

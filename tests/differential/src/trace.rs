@@ -99,6 +99,7 @@ pub struct State {
     pub task: Name,
     pub free_raw_bufs: Vec<Buffer>,
     pub in_: Vec<Buffer>,
+    pub last_in: Name,
     pub writing: Vec<Buffer>,
     pub out: Vec<Buffer>,
     pub free: Vec<Buffer>,

@@ -137,9 +137,11 @@ impl World {
         if self.config.faults == 0 {
             return;
         }
-        if cfg!(c_lets_upstream_go) && self.choices.one_in(60) {
+        if self.choices.one_in(60) {
             self.upstream.fd = -1;
-            self.pipe.upstream = null_mut();
+            if cfg!(c_lets_upstream_go) && self.choices.one_in(2) {
+                self.pipe.upstream = null_mut();
+            }
         }
         if self.choices.one_in(60) {
             self.switch_request();

@@ -101,6 +101,7 @@ pub struct World {
     header: n::ngx_buf_t,
     header_to_file: n::ngx_buf_t,
     preread: n::ngx_chain_t,
+    strange: Strange,
 
     /// Calls so far that may fail, and the one that the schedule made fail.
     fallible: u32,
@@ -118,6 +119,15 @@ pub struct World {
     aio: bool,
     /// `busy` of a pipe that is not to recycle it.
     kept_busy: *mut n::ngx_chain_t,
+}
+
+/// For [`World::set_up_strange`].
+struct Strange {
+    raw: n::ngx_buf_t,
+    preread: n::ngx_chain_t,
+    shadows: [n::ngx_buf_t; 2],
+    buf: n::ngx_buf_t,
+    out: n::ngx_chain_t,
 }
 
 thread_local! {
@@ -163,6 +173,7 @@ impl World {
                 header: zeroed(),
                 header_to_file: zeroed(),
                 preread: zeroed(),
+                strange: zeroed(),
                 fallible: 0,
                 failed: None,
                 received: 0,
@@ -179,6 +190,7 @@ impl World {
         world.set_up_connections();
         world.set_up_temp_file();
         world.set_up_header();
+        world.set_up_strange();
         world.set_up_pipe();
         world
     }
@@ -213,7 +225,8 @@ impl World {
         self.downstream_write
             .set_ready(1 - self.choices.below(2) as u32);
         self.downstream.write = &raw mut self.downstream_write;
-        self.downstream.fd = 6;
+        // A stream of QUIC has no socket of its own.
+        self.downstream.fd = if self.choices.one_in(12) { -1 } else { 6 };
         self.downstream.data = me.cast();
     }
 
@@ -257,6 +270,33 @@ impl World {
         }
         self.received = self.config.preread as u64;
         self.preread.buf = &raw mut self.header;
+    }
+
+    /// What no module of nginx leaves to a pipe, but both pipes know to handle.
+    fn set_up_strange(&mut self) {
+        let strange = &mut self.strange;
+
+        if self.config.former_shadows {
+            // SAFETY: a live pool; nothing else refers to the buffer.
+            strange.raw = unsafe { *n::ngx_create_temp_buf(self.pool, self.config.size) };
+            strange.preread.buf = &raw mut strange.raw;
+            self.preread.next = &raw mut strange.preread;
+            for (raw, shadow) in [&mut self.header, &mut strange.raw]
+                .into_iter()
+                .zip(&mut strange.shadows)
+            {
+                shadow.shadow = raw;
+                shadow.set_last_shadow(1);
+                raw.shadow = shadow;
+            }
+        }
+        if self.config.foreign_out {
+            strange.buf.set_recycled(1);
+            strange.buf.file_pos = -1;
+            strange.buf.file_last = -1;
+            strange.out.buf = &raw mut strange.buf;
+            self.pipe.out = &raw mut strange.out;
+        }
     }
 
     fn set_up_pipe(&mut self) {

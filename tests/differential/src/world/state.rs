@@ -54,6 +54,7 @@ impl World {
             chains.map(|chain| self.describe_chain(chain));
         // SAFETY: a live pool.
         let spare_links = links(unsafe { (*self.pool).chain }).count();
+        let last_in = self.names.of(self.pipe.last_in);
         let task = self.task();
         let file = self.file_state();
         let p = &self.pipe;
@@ -70,6 +71,7 @@ impl World {
             task,
             free_raw_bufs,
             in_,
+            last_in,
             writing,
             out,
             free,

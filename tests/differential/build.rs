@@ -40,7 +40,6 @@ const WATCHED: &[(&str, &[&str])] = &[
 const REAL: &[&str] = &[
     "core/ngx_rbtree.c",
     "core/ngx_string.c",
-    "core/ngx_thread_pool.c",
     "os/unix/ngx_alloc.c",
     "os/unix/ngx_files.c",
 ];
@@ -67,7 +66,12 @@ const CONDITIONS: &[(&str, &str)] = &[
 fn main() {
     println!("cargo::rerun-if-env-changed={COMPILER}");
     println!("cargo::rerun-if-env-changed={EXTRA}");
-    for file in ["environment.c", "environment.h", "interposed.h"] {
+    for file in [
+        "environment.c",
+        "environment.h",
+        "interposed.h",
+        "threads.c",
+    ] {
         println!("cargo::rerun-if-changed={file}");
     }
 
@@ -138,6 +142,7 @@ impl Nginx {
         self.compilation()
             .interposed()
             .files(sources(REAL))
+            .file("threads.c")
             .compile("real");
 
         self.compilation()

@@ -1,8 +1,6 @@
 //! The temporary file: nginx's own code writes it, to a disk in memory.
 
-use std::ptr::null_mut;
-
-use super::{Fallible, World, ok_unless, world};
+use super::{Fallible, World, world};
 use crate::config::WriteFailure;
 use crate::nginx as n;
 use crate::trace::Event;
@@ -138,7 +136,7 @@ pub(super) unsafe extern "C" fn thread_handler(
         w.aio = true;
         w.pipe.set_aio(1);
     }
-    ok_unless(failed)
+    super::ok_unless(failed)
 }
 
 impl World {
@@ -169,9 +167,9 @@ impl World {
     #[cfg(c_has_threads)]
     pub(super) fn read_file_by_thread(&mut self) {
         let file = &mut self.temp_file.file;
-        file.thread_task = null_mut();
+        file.thread_task = std::ptr::null_mut();
         file.thread_handler = None;
-        file.thread_ctx = null_mut();
+        file.thread_ctx = std::ptr::null_mut();
     }
 
     /// Whether a thread works for the request.

@@ -1,0 +1,133 @@
+//! The harness, built from the copy.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use crate::Result;
+use crate::project::Project;
+
+/// The profile of which the builds are quick.
+const PROFILE: &str = "quick";
+
+/// How the harness looks for a fault: the first that finds it is told.
+const MEANS: &[(&str, &[&str])] = &[
+    ("schedules", &["--count", "100000"]),
+    ("torture", &["--torture", "--count", "300"]),
+    ("deviations", &["--deviations", "--count", "20000"]),
+];
+
+/// Without nginx's pipe beside it.
+const ALONE: &[&str] = &["--alone", "--count", "20000"];
+
+/// A pipe that goes round in circles shall neither take all memory nor all
+/// time: of the processor's, it gets several times what it needs.
+const LIMITED: &str = "ulimit -v 4000000; ulimit -t 20; exec \"$0\" \"$@\"";
+
+/// The built program.
+pub(crate) struct Harness {
+    program: PathBuf,
+}
+
+impl Harness {
+    /// Builds it.
+    pub(crate) fn build(project: &Project) -> Result<Self> {
+        let output = Command::new("cargo")
+            .args(["build", "--quiet", "--profile", PROFILE])
+            .args(["--package", "pipe-differential"])
+            .current_dir(project.root())
+            .env("CARGO_TARGET_DIR", project.target())
+            .output()?;
+        if !output.status.success() {
+            return Err(text(&output.stderr).into());
+        }
+        let program = project.target().join(PROFILE).join("pipe-differential");
+        Ok(Self { program })
+    }
+
+    /// Looks for a fault.
+    pub(crate) fn find(&self) -> Result<Option<Found>> {
+        for (means, arguments) in MEANS {
+            let output = self.run(arguments)?;
+            if !output.status.success() {
+                return Ok(Some(Found {
+                    means,
+                    after: Failure::of(&output),
+                    alone: self.find_alone()?,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What its invariants say, if they say anything.
+    fn find_alone(&self) -> Result<Option<Failure>> {
+        let output = self.run(ALONE)?;
+        Ok((!output.status.success()).then(|| Failure::of(&output)))
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<Output> {
+        let output = Command::new("sh")
+            .args(["-c", LIMITED])
+            .arg(&self.program)
+            .args(arguments)
+            .output()?;
+        Ok(output)
+    }
+}
+
+/// How a fault was found.
+pub(crate) struct Found {
+    means: &'static str,
+    after: Failure,
+    alone: Option<Failure>,
+}
+
+impl Found {
+    pub(crate) fn by_invariants(&self) -> bool {
+        self.alone.is_some()
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "by {}, {}", self.means, self.after)?;
+        match &self.alone {
+            Some(alone) => write!(f, "; by invariants, {alone}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How a run of the harness has failed.
+enum Failure {
+    /// It has told the schedule, as "seed N: ...".
+    At(u64),
+    /// The pipe has taken the process with it, or has not come to an end.
+    Broken,
+}
+
+impl Failure {
+    fn of(output: &Output) -> Self {
+        let told = text(&output.stderr);
+        let seed = told.strip_prefix("seed ").and_then(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_digit())?;
+            rest[..end].parse().ok()
+        });
+        seed.map_or(Self::Broken, Self::At)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(1) => write!(f, "in the first schedule"),
+            Self::At(seed) => write!(f, "after {seed} schedules"),
+            Self::Broken => write!(f, "which it breaks off"),
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

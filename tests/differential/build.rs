@@ -9,6 +9,9 @@ use bindgen::callbacks::{IntKind, ParseCallbacks};
 
 const COMPILER: &str = "NGX_EVENT_PIPE_COMPILER";
 
+/// Another compiler than nginx's: what instruments code may be another's.
+const CC: &str = "PIPE_DIFFERENTIAL_CC";
+
 /// More words for the compiler, such as a sanitizer's.
 const EXTRA: &str = "PIPE_DIFFERENTIAL_CFLAGS";
 
@@ -65,6 +68,7 @@ const CONDITIONS: &[(&str, &str)] = &[
 
 fn main() {
     println!("cargo::rerun-if-env-changed={COMPILER}");
+    println!("cargo::rerun-if-env-changed={CC}");
     println!("cargo::rerun-if-env-changed={EXTRA}");
     for file in [
         "environment.c",
@@ -96,7 +100,8 @@ impl Nginx {
 
         let mut words = text.lines();
         let root = PathBuf::from(words.next().expect("the tree's root"));
-        let compiler = words.next().expect("a compiler").to_string();
+        let own = words.next().expect("a compiler").to_string();
+        let compiler = env::var(CC).unwrap_or(own);
         let flags = absolute_includes(&root, words);
 
         Self {

@@ -12,7 +12,7 @@ use pipe_differential::{init, report, shrunk};
 
 const USAGE: &str = "\
 usage: pipe-differential [--count N] [--seed S] [--jobs J]
-       pipe-differential --deviations [--count N] [--seed S]
+       pipe-differential --deviations [--only NAME] [--count N] [--seed S]
        pipe-differential --torture [--count N] [--seed S]
        pipe-differential --alone [--count N] [--seed S]
        pipe-differential --replay S | --choices N,N,...
@@ -21,7 +21,8 @@ Runs N schedules, from seed S on, through nginx's pipe and through this one,
 in J processes, and compares everything that they do.
 
   --deviations  leaves the known defects of nginx's pipe alone, one at a time,
-                and checks that every difference comes of it
+                and checks that every difference comes of it; with --only, just
+                that one: full-header, unsent-rest or taken-back
   --torture     lets each call of a schedule that can fail do so, in turn
   --alone       runs this pipe only, and checks the invariants only
   --replay      runs the schedule of one seed
@@ -35,6 +36,7 @@ struct Options {
     seed: u64,
     count: u64,
     jobs: u64,
+    deviations: Vec<Deviation>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,7 @@ fn run() -> Result<()> {
         seed: 1,
         count: 200_000,
         jobs: 1,
+        deviations: Deviation::ALL.to_vec(),
     };
     let mut arguments = env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -72,6 +75,11 @@ fn run() -> Result<()> {
                 return Ok(());
             }
             "--deviations" => options.mode = Mode::Deviations,
+            "--only" => {
+                let name = value()?;
+                let known = Deviation::named(&name).ok_or(format!("no deviation {name}"))?;
+                options.deviations = vec![known];
+            }
             "--torture" => options.mode = Mode::Torture,
             "--alone" => options.mode = Mode::Alone,
             "--seed" => options.seed = number(&value()?)?,
@@ -94,7 +102,7 @@ fn run() -> Result<()> {
     match options.mode {
         Mode::Compare if options.jobs > 1 => spread(&options),
         Mode::Compare => compare(options.seed, options.count),
-        Mode::Deviations => deviations(options.seed, options.count),
+        Mode::Deviations => deviations(&options),
         Mode::Torture => torture(options.seed, options.count),
         Mode::Alone => alone(options.seed, options.count),
     }
@@ -158,10 +166,11 @@ fn spread(options: &Options) -> Result<()> {
     }
 }
 
-fn deviations(seed: u64, count: u64) -> Result<()> {
-    for deviation in Deviation::ALL {
+fn deviations(options: &Options) -> Result<()> {
+    let count = options.count;
+    for &deviation in &options.deviations {
         let (mut differ, mut wrong) = (0, 0);
-        for seed in seed..seed + count {
+        for seed in options.seed..options.seed + count {
             let choices = Choices::from_seed(seed).recorded();
             let effect = schedule::attribute(choices, deviation).map_err(|difference| {
                 format!(

@@ -16,6 +16,7 @@ mod state;
 mod upstream;
 
 use std::cell::Cell;
+use std::marker::PhantomPinned;
 use std::mem::zeroed;
 use std::ptr::null_mut;
 
@@ -119,6 +120,10 @@ pub struct World {
     aio: bool,
     /// `busy` of a pipe that is not to recycle it.
     kept_busy: *mut n::ngx_chain_t,
+    /// nginx's structures point into a world, and callbacks change it while one
+    /// of its own methods waits for C: the compiler must not take a reference
+    /// to it for the only way in.
+    _pinned: PhantomPinned,
 }
 
 /// For [`World::set_up_strange`].
@@ -184,6 +189,7 @@ impl World {
                 disk: Disk::default(),
                 aio: false,
                 kept_busy: null_mut(),
+                _pinned: PhantomPinned,
             }
         });
         world.set_up_pool();
@@ -513,10 +519,14 @@ impl World {
     pub fn end(&mut self) {
         self.stop_timer(Self::upstream_read);
         self.stop_timer(Self::downstream_write);
-        let pool = std::mem::replace(&mut self.pool, null_mut());
-        if pool.is_null() {
+        if self.pool.is_null() {
             return;
         }
+        if self.config.http2 {
+            // What was queued goes out, even when the request is over.
+            self.send(u64::MAX);
+        }
+        let pool = std::mem::replace(&mut self.pool, null_mut());
         self.enter(|_| {
             // SAFETY: made in `set_up_pool`, destroyed once.
             unsafe { n::ngx_destroy_pool(pool) }

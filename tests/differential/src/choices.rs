@@ -6,7 +6,7 @@ use std::rc::Rc;
 /// or replayed from a list. The same sequence makes the same schedule.
 ///
 /// Zero is always the tamest choice, so a schedule shrinks as its numbers do,
-/// and what is missing at the end of a list or of bytes is zero.
+/// and what is missing at the end of a list is zero.
 #[derive(Clone, Debug)]
 pub struct Choices {
     source: Source,
@@ -17,7 +17,8 @@ pub struct Choices {
 #[derive(Clone, Debug)]
 enum Source {
     Seed(u64),
-    Bytes(Rc<[u8]>, usize),
+    /// The bytes, how many are used, and the seed for what follows them.
+    Bytes(Rc<[u8]>, usize, u64),
     List(Rc<[u32]>),
 }
 
@@ -28,8 +29,16 @@ impl Choices {
     }
 
     /// A byte for each decision, two where there are more than 256 outcomes.
+    ///
+    /// The first two are a seed, by which it goes on when no more are left: so
+    /// a fuzzer need only find out how a schedule should begin, in few bytes,
+    /// and changes to the beginning leave alone how chance goes on.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        Self::new(Source::Bytes(bytes.into(), 0))
+        let (seed, bytes) = bytes.split_at(bytes.len().min(2));
+        let seed = seed
+            .iter()
+            .fold(0, |seed, &byte| seed << 8 | u64::from(byte));
+        Self::new(Source::Bytes(bytes.into(), 0, seed))
     }
 
     /// Exactly these.
@@ -66,7 +75,8 @@ impl Choices {
         let choice = match &mut self.source {
             _ if n <= 1 => 0,
             Source::Seed(state) => splitmix(state) % n,
-            Source::Bytes(bytes, at) => {
+            Source::Bytes(bytes, at, state) if *at >= bytes.len() => splitmix(state) % n,
+            Source::Bytes(bytes, at, _) => {
                 let mut byte = || {
                     let byte = bytes.get(*at).copied().unwrap_or_default();
                     *at += 1;
@@ -127,12 +137,17 @@ mod tests {
     }
 
     #[test]
+    fn chance_takes_over_from_bytes() {
+        let begun = some(Choices::from_bytes(&[1, 2, 3, 6]));
+        let other = some(Choices::from_bytes(&[1, 2, 1, 2]));
+        assert_eq!(begun[..2], [3 % 4, 6 % 9]);
+        assert_eq!(other[..2], [1, 2]);
+        assert_eq!(begun[2..], other[2..]);
+        assert_ne!(begun[2..], some(Choices::from_bytes(&[1, 3, 3, 6]))[2..]);
+    }
+
+    #[test]
     fn what_is_missing_is_zero() {
-        assert!(
-            some(Choices::from_bytes(&[]))
-                .iter()
-                .all(|&choice| choice == 0)
-        );
         assert!(
             some(Choices::from_list(&[]))
                 .iter()

@@ -140,7 +140,7 @@ mod tests {
     fn chance_takes_over_from_bytes() {
         let begun = some(Choices::from_bytes(&[1, 2, 3, 6]));
         let other = some(Choices::from_bytes(&[1, 2, 1, 2]));
-        assert_eq!(begun[..2], [3 % 4, 6 % 9]);
+        assert_eq!(begun[..2], [3, 6]);
         assert_eq!(other[..2], [1, 2]);
         assert_eq!(begun[2..], other[2..]);
         assert_ne!(begun[2..], some(Choices::from_bytes(&[1, 3, 3, 6]))[2..]);

@@ -82,9 +82,14 @@ mod write;
 struct Abort;
 
 /// Required of a library without the standard one, and never linked: no panic
-/// is reachable, which the tests check on the finished nginx.
+/// is reachable, which the tests check on the finished nginx. Unless rustc's own
+/// checks are compiled in, as they are with the sanitizers.
 #[cfg(not(any(test, feature = "std")))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    #[cfg(debug_assertions)]
+    nginx::abort();
+
+    #[cfg(not(debug_assertions))]
     loop {}
 }

@@ -36,3 +36,13 @@ pub(crate) use event::{Connection, Event};
 pub(crate) use file::TempFile;
 pub(crate) use log::{Format, Level, debug, error};
 pub(crate) use pipe::{Pipe, wall_clock};
+
+/// Ends the process, abort(3).
+#[cfg(all(debug_assertions, not(any(test, feature = "std"))))]
+pub(crate) fn abort() -> ! {
+    unsafe extern "C" {
+        safe fn abort() -> !;
+    }
+
+    abort()
+}

@@ -20,6 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::process::die_with_parent;
+use crate::project::Project;
 
 /// How much of a failed step's log goes into the error.
 const LOG_TAIL_LINES: usize = 25;
@@ -336,15 +337,36 @@ impl Recipe {
             .env_remove("MAKELEVEL");
         let _lock = match self.pipe {
             Pipe::Stock => None,
-            // One target directory for all trees, so that what does not
-            // depend on nginx is compiled once; hence one make at a time.
-            Pipe::Rust => {
-                let cargo_target = target().join("nginx-cargo");
-                make.env("CARGO_TARGET_DIR", &cargo_target);
-                Some(Lock::take(&cargo_target.with_extension("lock"))?)
-            }
+            Pipe::Rust => Some(share_cargo_target(&mut make)?),
         };
         self.run("make", &mut make, built)
+    }
+
+    /// Copies what was built to `dir`, and links nginx there with the library
+    /// of another copy of this project.
+    pub fn relink(&self, built: &Built, dir: &Path, project: &Project) -> Result<Built> {
+        let copy = self.built(dir);
+        let mut cp = Command::new("cp");
+        // With the times, or else make would compile everything.
+        cp.arg("-a").arg(&built.tree).arg(&copy.tree);
+        self.run("cp", &mut cp, &copy)?;
+
+        let library = copy.objs.join("ngx_event_pipe_rust");
+        let compiler = library.join("compiler.txt");
+        let words =
+            fs::read_to_string(&compiler).in_step(|| format!("reading {}", compiler.display()))?;
+        let mut build = Command::new("sh");
+        build
+            .arg(project.path("nginx-module/build.sh"))
+            .arg(library.join("libngx_event_pipe.a"))
+            .args(words.lines().skip(1))
+            .current_dir(&copy.tree);
+        let lock = share_cargo_target(&mut build)?;
+        self.run("build.sh", &mut build, &copy)?;
+        drop(lock);
+
+        self.make(&copy)?;
+        Ok(copy)
     }
 
     /// Runs one step of the build with its output in a log beside the tree.
@@ -468,13 +490,21 @@ impl Lock {
     }
 }
 
+/// Has `command` use one target directory for all trees, so that what does not
+/// depend on nginx is compiled once; hence one at a time.
+fn share_cargo_target(command: &mut Command) -> Result<Lock> {
+    let target = target().join("nginx-cargo");
+    command.env("CARGO_TARGET_DIR", &target);
+    Lock::take(&target.with_extension("lock"))
+}
+
 /// The cargo that runs the tests, else the one on PATH.
 fn cargo() -> std::ffi::OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// The target triple of this machine.
-fn host() -> Result<String> {
+pub fn host() -> Result<String> {
     let step = || "asking cargo for its version".to_owned();
     let output = Command::new(cargo()).arg("-vV").output().in_step(step)?;
     String::from_utf8_lossy(&output.stdout)

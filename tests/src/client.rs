@@ -1,7 +1,8 @@
 //! Scripted HTTP/1.x clients: they read as fast, as slowly and for as long as a
-//! test wants, and tell exactly what came.
+//! test wants, and tell exactly what came. And one for HTTP/2.
 
 mod answer;
+mod http2;
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -12,6 +13,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 pub(crate) use answer::Decoder;
 pub use answer::{Answer, Ending};
+pub use http2::Http2;
 
 use crate::upstream::{PATIENCE, Progress};
 
@@ -132,18 +134,8 @@ pub struct Connection {
 impl Connection {
     /// Connects; a slow client's socket takes little.
     pub fn open(address: SocketAddr, slow: bool) -> Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        if slow {
-            socket.set_recv_buffer_size(2048)?;
-            // With the segments of the loopback device such a buffer would
-            // never have room for the next one.
-            socket.set_tcp_mss(536)?;
-        }
-        socket.connect_timeout(&address.into(), PATIENCE)?;
-        let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Self {
-            stream,
+            stream: connect(address, slow)?,
             ahead: Vec::new(),
         })
     }
@@ -211,6 +203,20 @@ impl Connection {
     pub fn reset(self) -> Result<()> {
         SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
     }
+}
+
+fn connect(address: SocketAddr, slow: bool) -> Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    if slow {
+        socket.set_recv_buffer_size(2048)?;
+        // With the segments of the loopback device such a buffer would
+        // never have room for the next one.
+        socket.set_tcp_mss(536)?;
+    }
+    socket.connect_timeout(&address.into(), PATIENCE)?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }
 
 fn too_slow() -> Error {

@@ -2,13 +2,15 @@
 
 mod binaries;
 pub mod build;
+pub mod checker;
 pub mod client;
 pub mod peers;
 pub mod process;
+pub mod project;
 pub mod random;
 pub mod server;
 pub mod torture;
 pub mod traffic;
 pub mod upstream;
 
-pub use binaries::{Binaries, binaries, without_pools};
+pub use binaries::{Binaries, binaries, checked_binaries, without_pools};

@@ -24,13 +24,14 @@ use std::mem;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::checker;
 use crate::process::die_with_parent;
 
 /// How long nginx may take to start or to end: only keeps a bug from hanging
@@ -170,7 +171,7 @@ impl Nginx {
         fs::create_dir(prefix.join("temp"))?;
         let said = fs::File::create(prefix.join("stderr"))?;
 
-        let mut command = Command::new(binary);
+        let mut command = checker::command(binary, prefix)?;
         command
             .arg("-p")
             .arg(prefix)
@@ -256,10 +257,9 @@ impl Nginx {
     pub fn workers(&self) -> Vec<u32> {
         let id = self.master.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
-        let is_worker = |pid: &u32| {
-            fs::read(format!("/proc/{pid}/cmdline"))
-                .is_ok_and(|title| title.starts_with(b"nginx: worker"))
-        };
+        // Under valgrind, they cannot give themselves a title.
+        let log = self.error_log();
+        let is_worker = |pid: &u32| log.contains(&format!("start worker process {pid}\n"));
         children
             .unwrap_or_default()
             .split_whitespace()
@@ -304,6 +304,7 @@ impl Nginx {
             exit,
             complaints,
             temp_files: files_below(&self.prefix().join("temp"))?,
+            reports: checker::reports(self.prefix())?,
         })
     }
 }
@@ -315,6 +316,10 @@ impl Drop for Nginx {
             unsafe { libc::kill(-(self.master.id() as libc::pid_t), libc::SIGKILL) };
             // Nothing more can be done where this fails.
             let _ = self.master.wait();
+            // Perhaps why the test has failed.
+            for report in checker::reports(self.prefix()).unwrap_or_default() {
+                eprintln!("{report}");
+            }
         }
     }
 }
@@ -328,13 +333,16 @@ pub struct Leftovers {
     pub complaints: Vec<String>,
     /// Temporary files that nobody removed.
     pub temp_files: Vec<PathBuf>,
+    /// What memory checkers say.
+    pub reports: Vec<String>,
 }
 
 impl Leftovers {
     /// An error where anything of it should not be.
     pub fn check(&self) -> Result<()> {
         let clean = self.exit.success() && self.exit.signal().is_none();
-        if clean && self.complaints.is_empty() && self.temp_files.is_empty() {
+        let silent = self.complaints.is_empty() && self.reports.is_empty();
+        if clean && silent && self.temp_files.is_empty() {
             return Ok(());
         }
         Err(Error::other(format!(

@@ -49,7 +49,10 @@ fn wait(stream: &TcpStream, hold: Hold, progress: &Progress) -> Result<()> {
     match hold {
         Hold::Moment => thread::sleep(Duration::from_micros(300)),
         Hold::Drained => drain(stream, progress)?,
-        Hold::ClientGone => progress.wait_for_leave(),
+        Hold::ClientGone => {
+            progress.stuck(true);
+            progress.wait_for_leave();
+        }
     }
     Ok(())
 }

@@ -62,34 +62,6 @@ impl Tree {
     }
 }
 
-/// A copy of this project.
-pub(crate) struct Project(TempDir);
-
-impl Project {
-    pub(crate) fn copy() -> Result<Self> {
-        let copy = TempDir::new()?;
-        for entry in fs::read_dir(build::project())? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name != "target" && name != ".git" {
-                build::copy(&entry.path(), &copy.path().join(name))?;
-            }
-        }
-        Ok(Self(copy))
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// Adds to the end of a file.
-    pub(crate) fn append(&self, file: &str, text: &str) -> Result {
-        let path = self.path(file);
-        let old = fs::read_to_string(&path)?;
-        Ok(fs::write(path, old + text)?)
-    }
-}
-
 /// A module around another Rust library: an ordinary one, with std, whose
 /// panics unwind and are caught.
 pub(crate) struct OtherLibrary(TempDir);

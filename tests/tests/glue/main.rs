@@ -13,9 +13,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pipe_tests::build::{self, Pipe, Recipe, Source};
 use pipe_tests::process::die_with_parent;
+use pipe_tests::project::Project;
 use tempfile::TempDir;
 
-use fixture::{OtherLibrary, Project, Tree};
+use fixture::{OtherLibrary, Tree};
 
 /// The functions that the C file defines for others.
 const PIPE: [&str; 3] = [

@@ -1,0 +1,137 @@
+//! A client that speaks HTTP/2 frame by frame, over TCP and without being asked
+//! whether it does (h2c by prior knowledge), and that does at each step what a
+//! test wants.
+
+use std::io::{BufReader, Error, Read, Result, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::connect;
+
+/// What a client says first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+// Types of frames.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const WINDOW_UPDATE: u8 = 8;
+
+// Flags of frames.
+const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// The setting of the window that each stream begins with.
+const INITIAL_WINDOW_SIZE: u16 = 4;
+
+/// The window that a connection begins with.
+const DEFAULT_WINDOW: u32 = 65_535;
+
+/// The code of an error: the stream is no longer needed.
+const CANCEL: u32 = 8;
+
+/// The one code of HPACK that begins with the index of `:status 200`.
+const STATUS_200: u8 = 0x88;
+
+/// A connection to nginx.
+#[derive(Debug)]
+pub struct Http2 {
+    stream: BufReader<TcpStream>,
+}
+
+/// One frame.
+#[derive(Debug)]
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+impl Http2 {
+    /// Connects, and lets nginx send up to `window` bytes; a slow client's
+    /// socket takes little of that.
+    pub fn open(address: SocketAddr, slow: bool, window: u32) -> Result<Self> {
+        let mut client = Self {
+            stream: BufReader::new(connect(address, slow)?),
+        };
+        client.stream.get_mut().write_all(PREFACE)?;
+
+        let mut setting = INITIAL_WINDOW_SIZE.to_be_bytes().to_vec();
+        setting.extend(window.to_be_bytes());
+        client.send(SETTINGS, 0, 0, &setting)?;
+
+        if let Some(more) = window.checked_sub(DEFAULT_WINDOW).filter(|more| *more > 0) {
+            client.send(WINDOW_UPDATE, 0, 0, &more.to_be_bytes())?;
+        }
+        Ok(client)
+    }
+
+    /// Asks for `path` on a stream of an odd number higher than those before.
+    pub fn get(&mut self, stream: u32, path: &str) -> Result<()> {
+        // Of the static table: `:method GET`, `:scheme http`, and the names
+        // `:path` and `:authority`, whose values follow.
+        let mut headers = vec![0x82, 0x86];
+        for (name, value) in [(0x04, path), (0x01, "pipe")] {
+            headers.push(name);
+            // Longer ones take more than a byte for the length.
+            assert!(value.len() < 127, "{value} is too long");
+            headers.push(value.len() as u8);
+            headers.extend(value.bytes());
+        }
+        self.send(HEADERS, END_HEADERS | END_STREAM, stream, &headers)
+    }
+
+    /// Cancels a stream.
+    pub fn cancel(&mut self, stream: u32) -> Result<()> {
+        self.send(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
+    }
+
+    /// Reads the response on `stream`, which must be a good one, to its end,
+    /// and whatever comes on others meanwhile.
+    pub fn body(&mut self, stream: u32) -> Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let frame = self.receive()?;
+            if frame.stream != stream {
+                continue;
+            }
+            match frame.kind {
+                HEADERS if frame.payload.first() == Some(&STATUS_200) => {}
+                DATA => body.extend(frame.payload),
+                _ => return Err(Error::other(format!("unexpected: {frame:?}"))),
+            }
+            if frame.flags & END_STREAM != 0 {
+                return Ok(body);
+            }
+        }
+    }
+
+    fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Result<()> {
+        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        self.stream.get_mut().write_all(&frame)
+    }
+
+    /// The next frame; settings are confirmed.
+    fn receive(&mut self) -> Result<Frame> {
+        let mut head = [0; 9];
+        self.stream.read_exact(&mut head)?;
+        let [a, b, c, kind, flags, stream @ ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        self.stream.read_exact(&mut payload)?;
+        let frame = Frame {
+            kind,
+            flags,
+            stream: u32::from_be_bytes(stream),
+            payload,
+        };
+        if frame.kind == SETTINGS && frame.flags & ACK == 0 {
+            self.send(SETTINGS, ACK, 0, &[])?;
+        }
+        Ok(frame)
+    }
+}

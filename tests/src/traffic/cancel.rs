@@ -1,0 +1,89 @@
+//! A client over HTTP/2 that cancels a stream while frames of it still wait in
+//! nginx, and reads on: they refer to buffers of the pipe.
+
+use std::io::{Error, ErrorKind, Result};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::client::Http2;
+use crate::server::{Leftovers, Nginx, wait};
+use crate::upstream::{Cuts, Framing, Hold, Point, Progress, Protocol, Reply, Script, Upstreams};
+
+/// Seven of the eight buffers may be on their way to the client at once, as
+/// frames of a buffer each.
+const LOCATION: &str = "proxy_buffer_size 4k; proxy_buffers 8 4k; proxy_busy_buffers_size 28k; \
+                        proxy_max_temp_file_size 0; http2_chunk_size 4k; \
+                        proxy_ignore_client_abort on;";
+
+/// More than the sockets hold, so that frames must wait, but not more than the
+/// pipe receives all the same.
+const BEFORE: usize = 30_000;
+
+/// What upstream sends then, more than there is room for, and ends: buffers
+/// that are not needed any more are received into, and finally freed.
+const AFTER: usize = 20_000;
+
+/// More than a connection or a stream of these sends.
+const WINDOW: u32 = 1 << 30;
+
+/// Streams of the client.
+const CANCELLED: u32 = 1;
+const NEXT: u32 = 3;
+
+/// Has it happen to the nginx `binary`. Says whether the worker survives it, so
+/// that another response comes on the same connection, and what nginx leaves.
+pub fn cancel_with_frames_queued(binary: &Path) -> Result<(bool, Leftovers)> {
+    let upstreams = Upstreams::start()?;
+    let progress = Arc::new(Progress::default());
+    let script = |reply| Arc::new(Script::new(vec![reply], Arc::clone(&progress)));
+    upstreams.play("/cancelled", script(interrupted()));
+    let next = Reply::random(62, BEFORE + AFTER);
+    upstreams.play("/next", script(next.clone()));
+
+    let server = upstreams.address(Protocol::Http);
+    let nginx = Nginx::start(binary, |conf| {
+        conf.http += "access_log off;\n";
+        conf.listen("sndbuf=4k http2");
+        conf.server += &format!("location / {{ proxy_pass http://{server}; {LOCATION} }}\n");
+    })?;
+    let mut client = Http2::open(nginx.address(), true, WINDOW)?;
+    progress.begin();
+    client.get(CANCELLED, "/cancelled")?;
+    progress.wait_for_peer();
+    client.cancel(CANCELLED)?;
+    if !wait(|| nginx.error_log().contains("client canceled stream")) {
+        return Err(Error::other("nginx does not see the stream cancelled"));
+    }
+    progress.client_gone();
+    progress.wait_for_peer();
+
+    // When the first of the frames is gone, the pipe is asked for more: now it
+    // learns of the error, and comes to the end of upstream. The other frames
+    // precede those of the next response.
+    client.get(NEXT, "/next")?;
+    let survives = match client.body(NEXT) {
+        Ok(body) if body == next.body.bytes() => true,
+        Ok(_) => return Err(Error::other("the next body on the connection differs")),
+        Err(error) if is_end(&error) => false,
+        Err(error) => return Err(error),
+    };
+    drop(client);
+    Ok((survives, nginx.stop()?))
+}
+
+/// Whether the error is that nginx is not there any more.
+fn is_end(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    )
+}
+
+/// A response whose rest waits until the client is gone.
+fn interrupted() -> Reply {
+    let mut reply = Reply::random(61, BEFORE + AFTER);
+    reply.framing = Framing::Close;
+    let at = Point::Body(BEFORE);
+    reply.cuts = Cuts::At(vec![(at, Hold::Drained), (at, Hold::ClientGone)]);
+    reply
+}

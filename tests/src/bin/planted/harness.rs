@@ -103,18 +103,23 @@ impl fmt::Display for Found {
 enum Failure {
     /// It has told the schedule, as "seed N: ...".
     At(u64),
+    /// It has told something else.
+    Told(String),
     /// The pipe has taken the process with it, or has not come to an end.
     Broken,
 }
 
 impl Failure {
     fn of(output: &Output) -> Self {
+        if output.status.code() != Some(1) {
+            return Self::Broken;
+        }
         let told = text(&output.stderr);
         let seed = told.strip_prefix("seed ").and_then(|rest| {
             let end = rest.find(|c: char| !c.is_ascii_digit())?;
             rest[..end].parse().ok()
         });
-        seed.map_or(Self::Broken, Self::At)
+        seed.map_or_else(|| Self::Told(told.trim().to_string()), Self::At)
     }
 }
 
@@ -123,6 +128,7 @@ impl fmt::Display for Failure {
         match self {
             Self::At(1) => write!(f, "in the first schedule"),
             Self::At(seed) => write!(f, "after {seed} schedules"),
+            Self::Told(what) => write!(f, "as {what}"),
             Self::Broken => write!(f, "which it breaks off"),
         }
     }

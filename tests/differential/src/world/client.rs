@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
-use super::{Fallible, World, links, world};
+use super::{Fallible, World, data, links, world};
 use crate::deviation::Deviation;
 use crate::nginx as n;
 use crate::trace::Event;
@@ -116,8 +116,7 @@ impl World {
             if (*buf).in_file() != 0 {
                 return Held::Buf(buf);
             }
-            let size = (*buf).last.offset_from((*buf).pos) as usize;
-            let copy = std::slice::from_raw_parts((*buf).pos, size).to_vec();
+            let copy = data(buf).to_vec();
             (*buf).pos = (*buf).last;
             Held::Copy(copy)
         }

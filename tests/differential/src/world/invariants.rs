@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{World, links};
+use super::{World, data, links};
 use crate::nginx as n;
 use crate::trace::Event;
 use crate::world::upstream::stream_byte;
@@ -177,10 +177,7 @@ impl World {
             self.raw.push(raw);
         }
         // SAFETY: the data of a raw buffer.
-        let data = unsafe {
-            let size = (*raw).last.offset_from((*raw).pos) as usize;
-            std::slice::from_raw_parts((*raw).pos, size)
-        };
+        let data = unsafe { data(raw) };
         let from = self.filtered;
         self.filtered += data.len() as u64;
         if !(from..)

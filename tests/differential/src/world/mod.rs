@@ -551,6 +551,23 @@ fn links(mut chain: *mut n::ngx_chain_t) -> impl Iterator<Item = *mut n::ngx_buf
     })
 }
 
+/// The data of a buffer that is not one of a file. Some have no memory at all,
+/// which nginx's length of 0 is enough for, but no slice.
+///
+/// # Safety
+///
+/// The buffer's memory stays as it is while the data is in use.
+unsafe fn data<'a>(buf: *mut n::ngx_buf_t) -> &'a [u8] {
+    // SAFETY: a buffer of a world; its data lies in its memory.
+    unsafe {
+        if (*buf).pos.is_null() {
+            return &[];
+        }
+        let size = (*buf).last.offset_from((*buf).pos) as usize;
+        std::slice::from_raw_parts((*buf).pos, size)
+    }
+}
+
 /// nginx's result for a call that went well, or not.
 fn ok_unless(failed: bool) -> n::ngx_int_t {
     match failed {

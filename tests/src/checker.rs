@@ -4,7 +4,7 @@
 //!
 //! `PIPE_CHECKER=sanitizers` has the tests build and use nginx with the address
 //! and the undefined behaviour sanitizer, our library included;
-//! `PIPE_CHECKER=valgrind` runs an ordinary build under valgrind. `tests/check`
+//! `PIPE_CHECKER=valgrind` runs an ordinary build under valgrind. `tests/sanitize`
 //! does either.
 
 use std::env;

@@ -41,6 +41,7 @@ pub(crate) use pipe::{Pipe, wall_clock};
 #[cfg(all(debug_assertions, not(any(test, feature = "std"))))]
 pub(crate) fn abort() -> ! {
     unsafe extern "C" {
+        // SAFETY: it has no precondition.
         safe fn abort() -> !;
     }
 

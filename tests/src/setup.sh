@@ -67,6 +67,7 @@ setup_check_commands() {
         case $setup_package in
             lib* | *-dev | *-plugin-* | ca-certificates) continue ;;
             iproute2) setup_command=ip ;;
+            llvm) setup_command=llvm-symbolizer ;;
             nghttp2-client) setup_command=h2load ;;
             uwsgi-core) setup_command=uwsgi ;;
             util-linux) setup_command=unshare ;;

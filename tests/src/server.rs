@@ -257,9 +257,14 @@ impl Nginx {
     pub fn workers(&self) -> Vec<u32> {
         let id = self.master.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
-        // Under valgrind, they cannot give themselves a title.
+        // A worker gives itself a title before it answers, which it cannot under
+        // valgrind; the master may log later that it has started one.
         let log = self.error_log();
-        let is_worker = |pid: &u32| log.contains(&format!("start worker process {pid}\n"));
+        let is_worker = |pid: &u32| {
+            let title = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            title.starts_with(b"nginx: worker process")
+                || log.contains(&format!("start worker process {pid}\n"))
+        };
         children
             .unwrap_or_default()
             .split_whitespace()

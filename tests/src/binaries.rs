@@ -48,6 +48,20 @@ pub fn checked_binaries() -> Result<Binaries> {
     })
 }
 
+/// The same as a server would run them: optimised, without what debugs.
+pub fn optimised() -> Result<Binaries> {
+    named_or_built(|source, pipe| {
+        let mut recipe = Recipe::new(source, pipe);
+        recipe.configure = source.known_options(&[
+            "--with-cc-opt=-O2",
+            "--with-threads",
+            "--with-http_ssl_module",
+            "--with-http_v2_module",
+        ])?;
+        Ok(recipe)
+    })
+}
+
 fn named_or_built(recipe: impl Fn(&Source, Pipe) -> build::Result<Recipe>) -> Result<Binaries> {
     let binary = |variable, pipe| match env::var_os(variable) {
         Some(path) => PathBuf::from(path).canonicalize(),

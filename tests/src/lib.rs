@@ -13,4 +13,4 @@ pub mod torture;
 pub mod traffic;
 pub mod upstream;
 
-pub use binaries::{Binaries, binaries, checked_binaries, without_pools};
+pub use binaries::{Binaries, binaries, checked_binaries, optimised, without_pools};

@@ -357,7 +357,7 @@ impl Leftovers {
 }
 
 /// Whether `done` became true in time.
-pub(crate) fn wait(mut done: impl FnMut() -> bool) -> bool {
+pub fn wait(mut done: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while !done() {
         if start.elapsed() > PATIENCE {

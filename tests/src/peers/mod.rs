@@ -4,7 +4,7 @@
 pub mod curl;
 pub mod h2load;
 pub mod openssl;
-mod program;
+pub mod program;
 pub mod uwsgi;
 
 pub use program::missing;

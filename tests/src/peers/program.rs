@@ -9,7 +9,7 @@ use crate::server::wait;
 
 /// A command for a process that reads nothing and ends with the thread that
 /// started it, so that a crash of the tests leaves nothing behind.
-pub(super) fn command(program: &str) -> Command {
+pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null());
     die_with_parent(&mut command, libc::SIGTERM);
@@ -17,7 +17,7 @@ pub(super) fn command(program: &str) -> Command {
 }
 
 /// Runs `command` to its end.
-pub(super) fn run(command: &mut Command) -> io::Result<Output> {
+pub fn run(command: &mut Command) -> io::Result<Output> {
     let output = start(command, Command::output)?;
     finish(command, output)
 }
@@ -33,7 +33,7 @@ pub(super) fn finish(command: &Command, output: Output) -> io::Result<Output> {
 }
 
 /// Starts `command` by `how`; an error names the program, as io::Error doesn't.
-pub(super) fn start<T>(
+pub fn start<T>(
     command: &mut Command,
     how: impl FnOnce(&mut Command) -> io::Result<T>,
 ) -> io::Result<T> {
@@ -45,14 +45,16 @@ pub(super) fn start<T>(
 
 /// A program that runs until this is dropped.
 #[derive(Debug)]
-pub(super) struct Process(Child);
+pub struct Process(Child);
 
 impl Process {
-    pub(super) fn new(child: Child) -> Self {
+    /// Of a child that has not been waited for.
+    pub fn new(child: Child) -> Self {
         Self(child)
     }
 
-    pub(super) fn has_ended(&mut self) -> bool {
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
         !matches!(self.0.try_wait(), Ok(None))
     }
 }

@@ -1,0 +1,242 @@
+//! A program that is measured, set up for one cell.
+
+use std::fs::{self, File};
+use std::io::{Error, Result};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+
+use pipe_tests::peers::program::{Process, command, start};
+use pipe_tests::server::{Conf, Nginx, files_below, free_address, wait};
+
+use super::family::{Cell, Side, Speech, Way};
+use super::machine::pin;
+use super::stage::{Stage, Upstream};
+use super::worker::Worker;
+
+/// The name of the cache's folder.
+const CACHE: &str = "cache";
+
+/// What a slow client's connection holds, so that it is seen to be slow.
+const SMALL: &str = "65536";
+
+/// The program, its worker bound to a core; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) address: SocketAddr,
+    pub(crate) worker: Worker,
+    cache: Option<PathBuf>,
+    _program: Program,
+}
+
+/// Held for its end.
+#[derive(Debug)]
+enum Program {
+    Nginx { _nginx: Nginx },
+    Haproxy { _haproxy: Process },
+}
+
+impl Front {
+    pub(crate) fn start(
+        side: Side,
+        stage: &Stage,
+        upstream: &Upstream,
+        cell: Cell,
+    ) -> Result<Self> {
+        let front = match side.is_nginx() {
+            true => Self::nginx(side, stage, upstream, cell)?,
+            false => Self::haproxy(side, stage, upstream, cell)?,
+        };
+        pin(front.worker.0, &stage.cores.worker)?;
+        Ok(front)
+    }
+
+    /// Removes what a round has stored, which would fill the disk.
+    pub(crate) fn empty_cache(&self) -> Result<()> {
+        match &self.cache {
+            Some(cache) => files_below(cache)?.iter().try_for_each(fs::remove_file),
+            None => Ok(()),
+        }
+    }
+
+    fn nginx(side: Side, stage: &Stage, upstream: &Upstream, cell: Cell) -> Result<Self> {
+        let nginx = Nginx::start(stage.nginx(side), |conf| {
+            configure_nginx(conf, stage, upstream, cell);
+        })?;
+        wait(|| !nginx.workers().is_empty());
+        let workers = nginx.workers();
+        let &worker = workers.first().ok_or_else(|| Error::other("no worker"))?;
+        let caches = cell.family.way == Way::Cache;
+        Ok(Self {
+            address: nginx.address(),
+            worker: Worker(worker),
+            cache: caches.then(|| nginx.prefix().join(CACHE)),
+            _program: Program::Nginx { _nginx: nginx },
+        })
+    }
+
+    fn haproxy(side: Side, stage: &Stage, upstream: &Upstream, cell: Cell) -> Result<Self> {
+        let address = free_address()?;
+        let dir = stage.dir();
+        let file = dir.join("haproxy.conf");
+        fs::write(&file, haproxy_conf(side, address, stage, upstream, cell)?)?;
+        let said = dir.join("haproxy.log");
+        let log = File::create(&said)?;
+
+        let mut command = command("haproxy");
+        command.args(["-db", "-f"]).arg(&file);
+        command.stdout(log.try_clone()?).stderr(log);
+        let child = start(&mut command, Command::spawn)?;
+        let worker = Worker(child.id());
+        let mut process = Process::new(child);
+        let listens = || TcpStream::connect(address).is_ok();
+        if !wait(|| process.has_ended() || listens()) || process.has_ended() {
+            let said = fs::read_to_string(said)?;
+            return Err(Error::other(format!("HAProxy does not start: {said}")));
+        }
+        Ok(Self {
+            address,
+            worker,
+            cache: None,
+            _program: Program::Haproxy { _haproxy: process },
+        })
+    }
+}
+
+fn configure_nginx(conf: &mut Conf, stage: &Stage, upstream: &Upstream, cell: Cell) {
+    let family = cell.family;
+    // A response that goes to a temporary file is worth a warning to nginx.
+    conf.log_level = "error";
+    conf.http = format!(
+        "
+        access_log off;
+        keepalive_requests 100000000;
+        upstream origin {{
+            server {};
+            keepalive 32;
+            keepalive_requests 100000000;
+            keepalive_timeout 1h;
+        }}
+        ",
+        upstream.address()
+    );
+    if family.way == Way::Cache {
+        conf.http += &format!("proxy_cache_path {CACHE} keys_zone=bench:64m use_temp_path=off;");
+    }
+    let mut parameters = match family.speech {
+        Speech::Http1 => String::new(),
+        Speech::Http1Tls => "ssl".to_owned(),
+        Speech::Http2 => "http2".to_owned(),
+        Speech::Http2Tls => "ssl http2".to_owned(),
+    };
+    if family.pace.is_some() {
+        parameters += &format!(" sndbuf={SMALL}");
+    }
+    conf.listen(&parameters);
+    if family.speech.is_tls() {
+        conf.server += &stage.certificate.directives();
+    }
+    conf.server += &format!(
+        "location / {{\n{}\n{}\n}}\n",
+        pass(family.way),
+        buffers(cell)
+    );
+}
+
+fn pass(way: Way) -> &'static str {
+    match way {
+        Way::Proxy => {
+            "proxy_pass http://origin;
+             proxy_http_version 1.1;
+             proxy_set_header Connection '';"
+        }
+        // No two requests have the same id, so that each is a miss.
+        Way::Cache => {
+            "proxy_pass http://origin;
+             proxy_http_version 1.1;
+             proxy_set_header Connection '';
+             proxy_cache bench;
+             proxy_cache_key $request_id;
+             proxy_cache_valid 200 1h;"
+        }
+        Way::FastCgi => {
+            "fastcgi_pass origin;
+             fastcgi_keep_conn on;
+             fastcgi_param REQUEST_METHOD $request_method;
+             fastcgi_param REQUEST_URI $request_uri;"
+        }
+    }
+}
+
+fn buffers(cell: Cell) -> String {
+    let family = cell.family;
+    let module = match family.way {
+        Way::Proxy | Way::Cache => "proxy",
+        Way::FastCgi => "fastcgi",
+    };
+    let buffers = family.buffers;
+    let mut text = format!("{module}_buffers {} {};\n", buffers.number, buffers.size);
+    if let Some(busy) = buffers.busy {
+        text += &format!("{module}_busy_buffers_size {busy};\n");
+    }
+    if !family.spills {
+        text += &format!("{module}_max_temp_file_size 0;\n");
+    }
+    text
+}
+
+fn haproxy_conf(
+    side: Side,
+    address: SocketAddr,
+    stage: &Stage,
+    upstream: &Upstream,
+    cell: Cell,
+) -> Result<String> {
+    let family = cell.family;
+    let tune = match family.pace {
+        Some(_) => format!("tune.sndbuf.client {SMALL}"),
+        None => String::new(),
+    };
+    let splice = match side {
+        Side::Splicing => "option splice-response",
+        _ => "",
+    };
+    let certificate = match family.speech.is_tls() {
+        true => format!("ssl crt {}", certificate(stage)?.display()),
+        false => String::new(),
+    };
+    let protocol = match (family.speech.is_http2(), family.speech.is_tls()) {
+        (false, _) => "",
+        (true, false) => "proto h2",
+        (true, true) => "alpn h2",
+    };
+    Ok(format!(
+        "global
+    nbthread 1
+    maxconn 1000
+    {tune}
+defaults
+    mode http
+    timeout connect 1m
+    timeout client 1m
+    timeout server 1m
+    {splice}
+frontend front
+    bind {address} {certificate} {protocol}
+    default_backend back
+backend back
+    http-reuse always
+    server origin {}
+",
+        upstream.address()
+    ))
+}
+
+/// HAProxy wants the certificate and its key in one file.
+fn certificate(stage: &Stage) -> Result<PathBuf> {
+    let file = stage.dir().join("localhost.pem");
+    let certificate = fs::read(&stage.certificate.certificate)?;
+    let key = fs::read(&stage.certificate.key)?;
+    fs::write(&file, [certificate, key].concat())?;
+    Ok(file)
+}

@@ -61,8 +61,10 @@ pub(crate) fn line(file: &str, name: &str) -> Result<String> {
 pub(crate) fn describe() -> String {
     let processor = line("/proc/cpuinfo", "model name").unwrap_or_else(|_| "unknown".into());
     let cores = read("/proc/cpuinfo").matches("\nmodel name").count();
-    let kernel = read("/proc/sys/kernel/osrelease");
-    format!("{processor}, {cores} cores, Linux {}", kernel.trim())
+    let release = read("/proc/sys/kernel/osrelease");
+    // After the number comes whatever its builder likes.
+    let kernel = release.split('-').next().unwrap_or_default().trim();
+    format!("{processor}, {cores} cores, Linux {kernel}")
 }
 
 /// The load of the last minute.

@@ -5,6 +5,7 @@ mod client;
 mod family;
 mod fastcgi;
 mod front;
+mod interrupt;
 mod json;
 mod load;
 mod machine;

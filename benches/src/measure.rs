@@ -84,6 +84,7 @@ pub(crate) fn measure(stage: &Stage, cell: Cell, plan: Plan) -> Result<Measured>
     let mut sides: Vec<_> = sides.map(|&side| MeasuredSide::new(side)).collect();
     for round in 1..=plan.rounds {
         for side in &mut sides {
+            stage.interrupt.check()?;
             // A new process in each round: where its memory happens to lie
             // makes one faster than another, for as long as it lives.
             let front = Front::start(side.side, stage, &upstream, cell)?;

@@ -35,7 +35,7 @@ const STYLE: &str = "\
     .spread { stroke: #59636e; stroke-width: 1 }
     .ours { fill: #0969da }
     .haproxy { fill: #bf8700 }
-    .splicing { fill: #d4a72c; fill-opacity: .55 }
+    .splicing { fill: #eac54f }
     @media (prefers-color-scheme: dark) {
       text { fill: #f0f6fc }
       .small { fill: #9198a1 }
@@ -44,7 +44,7 @@ const STYLE: &str = "\
       .spread { stroke: #c0c8d0 }
       .ours { fill: #4493f8 }
       .haproxy { fill: #d29922 }
-      .splicing { fill: #e3b341 }
+      .splicing { fill: #845306 }
     }";
 
 /// The picture of these cells, which are of one family.
@@ -156,7 +156,7 @@ fn legend(series: &[(Side, &str)]) -> String {
     let y = 40.0;
     let mut x = LEFT;
     let mut legend = line(x, y, x + 18.0, y, "stock");
-    legend += &text(x + 24.0, y + 4.0, "", "start", "stock");
+    legend += &text(x + 24.0, y + 4.0, "", "start", "stock nginx");
     for (side, class) in series {
         x += 120.0;
         let top = y - 6.0;

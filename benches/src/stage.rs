@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::family::{Cell, FAMILIES, Side, Way};
 use super::fastcgi::FastCgi;
+use super::interrupt::Interrupt;
 use super::machine::{Cores, version};
 
 /// Dropped from top to bottom: the files last.
@@ -25,6 +26,7 @@ pub(crate) struct Stage {
     pub(crate) cores: Cores,
     pub(crate) certificate: Certificate,
     pub(crate) haproxy: Option<String>,
+    pub(crate) interrupt: Interrupt,
     dir: TempDir,
 }
 
@@ -61,6 +63,7 @@ impl Stage {
             binaries,
             cores,
             haproxy,
+            interrupt: Interrupt::listen()?,
             dir,
         })
     }

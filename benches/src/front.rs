@@ -105,10 +105,12 @@ impl Front {
 
 fn configure_nginx(conf: &mut Conf, stage: &Stage, upstream: &Upstream, cell: Cell) {
     let family = cell.family;
-    // A response that goes to a temporary file is worth a warning to nginx.
-    conf.log_level = "error";
+    // A response that goes to a temporary file is worth a warning to nginx; the
+    // log tells which process is the worker, though.
+    conf.log_level = "notice";
     conf.http = format!(
         "
+        error_log error.log error;
         access_log off;
         keepalive_requests 100000000;
         upstream origin {{

@@ -21,10 +21,9 @@ const GULP: usize = 1 << 20;
 /// The same of a client with a pace, whose socket holds as little.
 const SIP: usize = 1 << 16;
 
-/// Has the clients of `cell` get so many responses in all, and checks that each
-/// is whole.
-pub(crate) fn fetch(server: SocketAddr, cell: Cell, responses: u64) -> Result<()> {
-    let clients = cell.family.clients;
+/// Has so many clients get so many responses in all, and checks that each is
+/// whole.
+pub(crate) fn fetch(server: SocketAddr, cell: Cell, clients: u64, responses: u64) -> Result<()> {
     let client = || {
         let mut connection = Connection::open(server, cell.family.pace)?;
         (0..responses / clients).try_for_each(|_| connection.fetch(cell))

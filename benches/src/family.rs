@@ -207,10 +207,9 @@ pub(crate) const FAMILIES: &[Family] = &[
     },
     Family {
         name: "slow",
-        title: "clients that read 10 MiB/s, the default buffers; nginx spills to temporary files",
+        title: "clients that read 5 MiB/s, the default buffers; nginx spills to temporary files",
         spills: true,
-        pace: Some(10 * M),
-        clients: 16,
+        pace: Some(5 * M),
         sizes: &[777 * K, 2 * M, 7 * M, 10 * M],
         quick: &[7 * M],
         ..PLAIN

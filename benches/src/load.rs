@@ -12,18 +12,18 @@ use super::front::Front;
 /// Over HTTP/2, so many responses are under way on each connection.
 const STREAMS: u64 = 4;
 
-/// Gets so many responses and checks that each is whole; returns the time it
+/// Gets so many responses, for so many clients at a time, and checks that each is whole; returns the time it
 /// took.
-pub(crate) fn run(front: &Front, cell: Cell, responses: u64) -> Result<Duration> {
+pub(crate) fn run(front: &Front, cell: Cell, clients: u64, responses: u64) -> Result<Duration> {
     let start = Instant::now();
     match cell.family.speech {
-        Speech::Http1 => client::fetch(front.address, cell, responses)?,
-        _ => h2load(front, cell, responses)?,
+        Speech::Http1 => client::fetch(front.address, cell, clients, responses)?,
+        _ => h2load(front, cell, clients, responses)?,
     }
     Ok(start.elapsed())
 }
 
-fn h2load(front: &Front, cell: Cell, responses: u64) -> Result<()> {
+fn h2load(front: &Front, cell: Cell, clients: u64, responses: u64) -> Result<()> {
     let family = cell.family;
     let scheme = if family.speech.is_tls() {
         "https"
@@ -32,8 +32,8 @@ fn h2load(front: &Front, cell: Cell, responses: u64) -> Result<()> {
     };
     let url = format!("{scheme}://{}/{}", front.address, cell.body());
     let (connections, streams) = match family.speech.is_http2() {
-        true => (family.clients / STREAMS, STREAMS),
-        false => (family.clients, 1),
+        true => (clients / STREAMS, STREAMS),
+        false => (clients, 1),
     };
     let mut client = H2load::new(url).args(&[
         "-n",

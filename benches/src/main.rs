@@ -59,7 +59,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     }
     let cells = cells(options)?;
     if options.list {
-        list(&cells);
+        print!("{}", list(&cells));
         return Ok(());
     }
 
@@ -106,13 +106,15 @@ fn cells(options: &Options) -> Result<Vec<Cell>, String> {
     Ok(cells.collect())
 }
 
-fn list(cells: &[Cell]) {
+fn list(cells: &[Cell]) -> String {
+    let mut text = String::new();
     for (index, cell) in cells.iter().enumerate() {
         if index == 0 || cells[index - 1].family.name != cell.family.name {
-            println!("{}: {}", cell.family.name, cell.family.title);
+            text += &format!("{}: {}\n", cell.family.name, cell.family.title);
         }
-        println!("  {cell}");
+        text += &format!("  {cell}\n");
     }
+    text
 }
 
 fn measure_all(stage: &Stage, cells: &[Cell], plan: Plan) -> Result<Vec<Measured>, String> {

@@ -32,7 +32,8 @@ CPU    user and system time of the worker for one response (/proc/PID/schedstat)
        median of the rounds, in brackets the lowest and the highest
 ratio  the same relative to stock's, from rounds next to each other in time
 peak   the most memory a worker had (VmHWM)
-calls  system calls for each MiB of bodies, by strace in a run of its own
+calls  system calls for each MiB of bodies, by strace in a run of its own, in
+       which the worker is slower, so that more comes at once
 
 A difference that is smaller than the brackets are wide is none. What else runs
 on the machine widens them.",

@@ -2,7 +2,7 @@
 //! whether it does (h2c by prior knowledge), and that does at each step what a
 //! test wants.
 
-use std::io::{Error, Read, Result, Write};
+use std::io::{BufReader, Error, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::connect;
@@ -37,8 +37,7 @@ const STATUS_200: u8 = 0x88;
 /// A connection to nginx.
 #[derive(Debug)]
 pub struct Http2 {
-    /// Not buffered: only what is asked for is taken from nginx.
-    stream: TcpStream,
+    stream: BufReader<TcpStream>,
 }
 
 /// One frame.
@@ -55,9 +54,9 @@ impl Http2 {
     /// socket takes little of that.
     pub fn open(address: SocketAddr, slow: bool, window: u32) -> Result<Self> {
         let mut client = Self {
-            stream: connect(address, slow)?,
+            stream: BufReader::new(connect(address, slow)?),
         };
-        client.stream.write_all(PREFACE)?;
+        client.stream.get_mut().write_all(PREFACE)?;
 
         let mut setting = INITIAL_WINDOW_SIZE.to_be_bytes().to_vec();
         setting.extend(window.to_be_bytes());
@@ -89,12 +88,6 @@ impl Http2 {
         self.send(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
     }
 
-    /// Reads up to the end of the next frame with data, whatever its stream.
-    pub fn skip_data(&mut self) -> Result<()> {
-        while self.receive()?.kind != DATA {}
-        Ok(())
-    }
-
     /// Reads the response on `stream`, which must be a good one, to its end,
     /// and whatever comes on others meanwhile.
     pub fn body(&mut self, stream: u32) -> Result<Vec<u8>> {
@@ -120,7 +113,7 @@ impl Http2 {
         frame.extend([kind, flags]);
         frame.extend(stream.to_be_bytes());
         frame.extend(payload);
-        self.stream.write_all(&frame)
+        self.stream.get_mut().write_all(&frame)
     }
 
     /// The next frame; settings are confirmed.

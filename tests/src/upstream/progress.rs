@@ -17,10 +17,8 @@ pub struct Progress {
 struct State {
     /// Replies that the peers are done with.
     ended: usize,
-    /// nginx does not take what the peer sends.
+    /// The peer does not go on: nginx takes no more, or it is the client's turn.
     stuck: bool,
-    /// A peer waits for the client to be done.
-    client_next: bool,
     /// The client is done.
     gone: bool,
 }
@@ -31,14 +29,12 @@ impl Progress {
         *lock(&self.state) = State::default();
     }
 
-    /// The client is done.
+    /// The client is done, and the peer may go on if it waited for that.
     pub fn client_gone(&self) {
-        self.change(|state| state.gone = true);
-    }
-
-    /// A peer waits for the client to be done.
-    pub fn client_next(&self) {
-        self.change(|state| state.client_next = true);
+        self.change(|state| {
+            state.gone = true;
+            state.stuck = false;
+        });
     }
 
     /// A peer has sent all and nginx has read it, or it has given up.
@@ -46,19 +42,16 @@ impl Progress {
         self.change(|state| state.ended += 1);
     }
 
-    /// Whether nginx does not take what the peer sends.
+    /// Whether the peer does not go on, because nginx does not take what it
+    /// sends or because it is the client's turn.
     pub fn stuck(&self, stuck: bool) {
         self.change(|state| state.stuck = stuck);
     }
 
-    /// Waits until the peer has no more for nginx or nginx takes no more.
+    /// Waits until the peer has no more for nginx, nginx takes no more, or the
+    /// peer waits for the client.
     pub fn wait_for_peer(&self) {
         self.wait(|state| state.ended > 0 || state.stuck);
-    }
-
-    /// Waits until a peer waits for the client.
-    pub fn wait_for_turn(&self) {
-        self.wait(|state| state.client_next);
     }
 
     /// Waits until the client is gone.

@@ -50,7 +50,7 @@ fn wait(stream: &TcpStream, hold: Hold, progress: &Progress) -> Result<()> {
         Hold::Moment => thread::sleep(Duration::from_micros(300)),
         Hold::Drained => drain(stream, progress)?,
         Hold::ClientGone => {
-            progress.client_next();
+            progress.stuck(true);
             progress.wait_for_leave();
         }
     }

@@ -6,6 +6,7 @@
 
 
 #include "environment.h"
+#include "interposed.h"
 
 
 void *real_ngx_palloc(ngx_pool_t *pool, size_t size);
@@ -13,13 +14,6 @@ void *real_ngx_pcalloc(ngx_pool_t *pool, size_t size);
 void *real_ngx_pnalloc(ngx_pool_t *pool, size_t size);
 ngx_int_t real_ngx_pfree(ngx_pool_t *pool, void *p);
 ngx_pool_cleanup_t *real_ngx_pool_cleanup_add(ngx_pool_t *pool, size_t size);
-
-int harness_open(const char *name, int flags, ...);
-int harness_close(int fd);
-int harness_unlink(const char *name);
-ssize_t harness_pwrite(int fd, const void *data, size_t size, off_t offset);
-ssize_t harness_pwritev(int fd, const struct iovec *iov, int count,
-    off_t offset);
 
 
 ngx_uint_t             ngx_test_config;

@@ -13,26 +13,23 @@ pub(super) unsafe extern "C" fn copy(
     p: *mut n::ngx_event_pipe_t,
     raw: *mut n::ngx_buf_t,
 ) -> n::ngx_int_t {
-    let w = world();
-    let described = w.describe(raw);
-    w.check_filtered(raw);
-    let copy = w.side.copy_input_filter();
-    // SAFETY: passes on what the pipe has given.
-    let result = unsafe {
-        (*raw).shadow = null_mut();
-        copy(p, raw)
-    };
-    let w = world();
-    // SAFETY: the filter has linked a shadow to the raw buffer, or none.
-    if let Some(shadow) = unsafe { (*raw).shadow.as_ref() } {
-        // SAFETY: its data lies in the raw buffer.
-        unsafe { w.add_to_body(shadow.pos, shadow.last.offset_from(shadow.pos) as usize) };
-    }
-    w.trace.push(Event::InputFilter {
-        raw: described,
-        result,
-    });
-    result
+    watched(raw, |w| {
+        let copy = w.side.copy_input_filter();
+        // SAFETY: passes on what the pipe has given.
+        let result = unsafe {
+            (*raw).shadow = null_mut();
+            copy(p, raw)
+        };
+        // SAFETY: the filter has linked a shadow to the raw buffer, or none.
+        if let Some(shadow) = unsafe { (*raw).shadow.as_ref() } {
+            // SAFETY: its data lies in the raw buffer.
+            unsafe {
+                let size = shadow.last.offset_from(shadow.pos) as usize;
+                world().add_to_body(shadow.pos, size);
+            }
+        }
+        result
+    })
 }
 
 /// A filter like those of chunks and records.
@@ -40,13 +37,20 @@ pub(super) unsafe extern "C" fn framed(
     p: *mut n::ngx_event_pipe_t,
     raw: *mut n::ngx_buf_t,
 ) -> n::ngx_int_t {
+    // SAFETY: a raw buffer that the pipe has just handed over.
+    watched(raw, |w| unsafe { frame(w, p, raw) })
+}
+
+/// Runs a filter, and notes what it was given and what came of it.
+fn watched(
+    raw: *mut n::ngx_buf_t,
+    filter: impl FnOnce(&mut World) -> n::ngx_int_t,
+) -> n::ngx_int_t {
     let w = world();
     let described = w.describe(raw);
     w.check_filtered(raw);
-    // SAFETY: a raw buffer that the pipe has just handed over.
-    let result = unsafe { frame(w, p, raw) };
-    let w = world();
-    w.trace.push(Event::InputFilter {
+    let result = filter(w);
+    world().trace.push(Event::InputFilter {
         raw: described,
         result,
     });

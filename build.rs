@@ -12,7 +12,11 @@ use bindgen::callbacks::{IntKind, ParseCallbacks};
 const COMPILER: &str = "NGX_EVENT_PIPE_COMPILER";
 
 /// What the library uses, and no more: the rest of nginx is only sizes.
-const TYPES: &[&str] = &["ngx_event_pipe_t", "ngx_temp_file_t"];
+const TYPES: &[&str] = &[
+    "ngx_event_pipe_t",
+    "ngx_event_pipe_state_t",
+    "ngx_temp_file_t",
+];
 
 const FUNCTIONS: &[&str] = &[
     "ngx_alloc_chain_link",

@@ -13,6 +13,49 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_event.h>
+#include <ngx_event_pipe.h>
+
+
+/* the directives of a location; "off" everywhere is the pattern of nginx */
+
+typedef struct {
+    ngx_flag_t                       wide;
+    size_t                           lend;
+} ngx_event_pipe_settings_t;
+
+
+/*
+ * A worker's buffer, lent to one pipe at a time: what it reads into while its
+ * client takes everything at once.  Its memory lies behind the structure.
+ */
+
+typedef struct ngx_event_pipe_loan_s  ngx_event_pipe_loan_t;
+
+struct ngx_event_pipe_loan_s {
+    ngx_buf_t                        raw;
+    ngx_event_pipe_loan_t           *next;
+    size_t                           size;
+};
+
+
+/* what the library keeps for a pipe beside the pipe itself */
+
+typedef struct {
+    ngx_event_pipe_t                *pipe;
+    ngx_event_pipe_settings_t       *settings;
+
+    /* p->busy: its last link, and the memory that it counts for */
+    ngx_chain_t                     *busy_tail;
+    size_t                           busy_bytes;
+
+    /* what the client was found to take at once, until it is given more */
+    size_t                           room;
+
+    ngx_event_pipe_loan_t           *loan;
+
+    unsigned                         returns:1;
+    unsigned                         narrow:1;
+} ngx_event_pipe_state_t;
 
 
 /*
@@ -34,6 +77,20 @@ time_t ngx_event_pipe_glue_time(void);
 
 /* ngx_free_chain() */
 void ngx_event_pipe_glue_free_chain(ngx_pool_t *pool, ngx_chain_t *cl);
+
+/* the state of a request's pipe; NULL if it is no request's, or for lack of
+ * memory */
+ngx_event_pipe_state_t *ngx_event_pipe_glue_state(ngx_event_pipe_t *p);
+
+/* bytes that the client's side takes without waiting; 0 if that is unknown */
+size_t ngx_event_pipe_glue_room(ngx_event_pipe_t *p);
+
+/* bytes that wait in the socket, ngx_socket_nread(); 0 if that is unknown */
+size_t ngx_event_pipe_glue_waiting(ngx_connection_t *c);
+
+/* takes a loan of the worker, up to its limit, and gives it back */
+ngx_event_pipe_loan_t *ngx_event_pipe_glue_borrow(ngx_event_pipe_state_t *state);
+void ngx_event_pipe_glue_give_back(ngx_event_pipe_loan_t *loan);
 
 
 #endif /* _NGX_EVENT_PIPE_GLUE_H_INCLUDED_ */

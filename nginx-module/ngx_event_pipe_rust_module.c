@@ -106,3 +106,30 @@ ngx_event_pipe_glue_free_chain(ngx_pool_t *pool, ngx_chain_t *cl)
 {
     ngx_free_chain(pool, cl);
 }
+
+
+#if !(NGX_EVENT_PIPE_HTTP)
+
+/* nobody has a pipe then */
+
+ngx_event_pipe_state_t *
+ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
+{
+    return NULL;
+}
+
+
+size_t
+ngx_event_pipe_glue_room(ngx_event_pipe_t *p)
+{
+    return 0;
+}
+
+
+size_t
+ngx_event_pipe_glue_waiting(ngx_connection_t *c)
+{
+    return 0;
+}
+
+#endif

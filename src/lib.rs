@@ -34,9 +34,12 @@
 //! | `read.rs` | receives, and passes raw buffers to the input filter | `ngx_event_pipe_read_upstream` |
 //! | `rate.rs` | arithmetic of `proxy_limit_rate` | |
 //! | `write.rs` | sends `out` and `in`, within the busy size | `ngx_event_pipe_write_to_downstream` |
+//! | `busy.rs` | what the output was given and has not sent | |
 //! | `spill.rs` | moves data of `in` to the temporary file | `ngx_event_pipe_write_chain_to_temp_file` |
 //! | `shadow.rs` | the ring of a raw buffer and its shadows | `ngx_event_pipe_remove_shadow_links` |
 //! | `recycle.rs` | the way of raw buffers back to be received into | `ngx_event_pipe_add_free_buf`, `..._drain_chains` |
+//! | `wide.rs` | reads and writes more at once than nginx does | |
+//! | `lend.rs` | the worker's large buffers, lent to one pipe at a time | |
 //! | `copy_filter.rs` | the input filter of protocols without framing | `ngx_event_pipe_copy_input_filter` |
 //! | `dump.rs` | the chains in the debug log | |
 //! | `nginx/` | handles for nginx's structures, calls to its functions | |
@@ -64,10 +67,12 @@
     allow(dead_code, clippy::expect_used, clippy::panic, clippy::unwrap_used)
 )]
 
+mod busy;
 mod copy_filter;
 mod dump;
 #[cfg(not(test))]
 pub mod exports;
+mod lend;
 mod nginx;
 mod pipe;
 mod rate;
@@ -75,6 +80,7 @@ mod read;
 mod recycle;
 mod shadow;
 mod spill;
+mod wide;
 mod write;
 
 /// The pipe cannot go on, `NGX_ABORT`: the request has to be finalized.

@@ -5,11 +5,14 @@
 use crate::Abort;
 use crate::nginx::{Event, Pipe, ngx_msec_t};
 use crate::read::read_upstream;
+use crate::wide;
 use crate::write::{Written, write_to_downstream};
 
 /// Sends first if `write` is set, then reads and sends in turn for as long as a
 /// read brings something to send or waits for something to be sent.
 pub(crate) fn run(p: Pipe<'_>, mut write: bool) -> Result<(), Abort> {
+    wide::start_turn(p);
+
     loop {
         if write {
             p.log().set_action(c"sending to client");

@@ -11,7 +11,7 @@ use crate::nginx::{
 use crate::nginx::{Level, error};
 use crate::shadow::remove_shadow_links;
 use crate::spill::{Spilled, spill};
-use crate::{Abort, dump, rate};
+use crate::{Abort, dump, lend, rate, wide};
 
 /// Why a pass over upstream ends before its end.
 enum Leave {
@@ -149,7 +149,17 @@ fn receive<'p>(p: Pipe<'p>) -> Result<Received<'p>, Leave> {
         return Ok(Received::Enough);
     };
 
-    let Some(chain) = take_raw_bufs(p)? else {
+    if let Some((chain, room)) = lend::borrow(p, upstream) {
+        return Ok(receive_into_loan(p, upstream, chain, room));
+    }
+
+    if lend::lent(p).is_some() && p.input().is_some() && downstream_ready(p) {
+        // What was received into the loan is to be sent first.
+        p.set_upstream_blocked(true);
+        return Ok(Received::Enough);
+    }
+
+    let Some(chain) = take_raw_bufs(p, upstream)? else {
         return Ok(Received::Enough);
     };
 
@@ -157,12 +167,36 @@ fn receive<'p>(p: Pipe<'p>) -> Result<Received<'p>, Leave> {
 
     debug!(p.log(), c"pipe recv chain: %z", size);
 
-    if let Some(rest) = p.free_raw_bufs() {
-        chain.set_next(Some(rest));
-    }
-    p.set_free_raw_bufs(Some(chain));
+    put_back(p, chain);
 
     Ok(judge(p, chain, size))
+}
+
+fn receive_into_loan<'p>(
+    p: Pipe<'p>,
+    upstream: Connection<'p>,
+    chain: Link<'p>,
+    limit: off_t,
+) -> Received<'p> {
+    let size = upstream.recv_chain(chain, limit);
+
+    debug!(p.log(), c"pipe recv chain: %z", size);
+
+    if size > 0 {
+        put_back(p, chain);
+    } else if let Some(own) = lend::without_loan(p, Some(chain)) {
+        put_back(p, own);
+    }
+
+    judge(p, chain, size)
+}
+
+/// The chain goes back to the front of the free list, bytes or not.
+fn put_back<'p>(p: Pipe<'p>, chain: Link<'p>) {
+    if let Some(rest) = p.free_raw_bufs() {
+        chain.tail().set_next(Some(rest));
+    }
+    p.set_free_raw_bufs(Some(chain));
 }
 
 /// The buffer that held the header, with what came behind it.
@@ -275,13 +309,16 @@ fn allowance(p: Pipe<'_>, upstream: Connection<'_>) -> Option<off_t> {
 
 /// Raw buffers to receive into: free ones, a new one, or what spilling sets
 /// free. `None` if there are none for now.
-fn take_raw_bufs<'p>(p: Pipe<'p>) -> Result<Option<Link<'p>>, Leave> {
+fn take_raw_bufs<'p>(p: Pipe<'p>, upstream: Connection<'p>) -> Result<Option<Link<'p>>, Leave> {
     if let Some(chain) = take_free_raw_bufs(p) {
+        wide::extend(p, upstream, chain)?;
         return Ok(Some(chain));
     }
 
     if p.allocated() < p.bufs_num() {
-        return Ok(Some(allocate(p)?));
+        let chain = allocate(p)?;
+        wide::extend(p, upstream, chain)?;
+        return Ok(Some(chain));
     }
 
     if !p.cacheable() && downstream_ready(p) {
@@ -314,7 +351,8 @@ fn take_free_raw_bufs<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
     Some(chain)
 }
 
-fn allocate<'p>(p: Pipe<'p>) -> Result<Link<'p>, Abort> {
+/// A new raw buffer.
+pub(crate) fn allocate<'p>(p: Pipe<'p>) -> Result<Link<'p>, Abort> {
     let buf = p.pool().create_temp_buf(p.bufs_size()).ok_or(Abort)?;
 
     p.set_allocated(p.allocated().wrapping_add(1));
@@ -360,6 +398,7 @@ fn pass_full_buffers<'p>(p: Pipe<'p>, chain: Link<'p>, size: isize) -> Result<()
     p.set_read_length(p.read_length().wrapping_add(size as off_t));
     p.set_free_raw_bufs(None);
 
+    let lent = lend::lent(p);
     let mut rest = size;
     let mut next = Some(chain);
 
@@ -372,7 +411,13 @@ fn pass_full_buffers<'p>(p: Pipe<'p>, chain: Link<'p>, size: isize) -> Result<()
 
         if rest < room {
             raw.set_last(raw.last().wrapping_offset(rest));
-            break;
+
+            if lent != Some(raw) {
+                break;
+            }
+
+            // A loan does not wait to be filled.
+            raw.set_end(raw.last());
         }
 
         raw.set_last(raw.end());
@@ -383,9 +428,11 @@ fn pass_full_buffers<'p>(p: Pipe<'p>, chain: Link<'p>, size: isize) -> Result<()
         p.pool().free_link(link);
     }
 
-    if let Some(link) = next {
+    if let Some(link) = lend::without_loan(p, next) {
         // The input filter may have given buffers back meanwhile.
-        link.tail().set_next(p.free_raw_bufs());
+        if let Some(given_back) = p.free_raw_bufs() {
+            link.tail().set_next(Some(given_back));
+        }
         p.set_free_raw_bufs(Some(link));
     }
 

@@ -4,11 +4,16 @@
 #![forbid(unsafe_code)]
 
 use crate::Abort;
+use crate::lend;
 use crate::nginx::{Buf, Link, Pipe};
 
 /// Makes a raw buffer empty and puts it on the free list; `None` if there is no
 /// memory for that.
 pub(crate) fn add_free_buf<'p>(p: Pipe<'p>, raw: Buf<'p>) -> Option<()> {
+    if lend::returns(p, raw) {
+        return Some(());
+    }
+
     let link = p.pool().link_to(raw)?;
 
     // The header that has yet to be written to the cache file lies at the start

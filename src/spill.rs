@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::Abort;
+use crate::lend;
 #[cfg(ngx_threads)]
 use crate::nginx::NGX_AGAIN;
 use crate::nginx::{Link, NGX_ERROR, Pipe, TempFile, debug, off_t};
@@ -118,6 +119,7 @@ fn take_batch<'p>(p: Pipe<'p>, file: TempFile<'p>) -> Result<Option<Link<'p>>, A
 fn last_within_limits<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> Option<Link<'p>> {
     debug!(p.log(), c"pipe offset: %O", file.offset());
 
+    let lent = lend::lent_memory(p);
     let mut last = None;
     let mut size: isize = 0;
     let mut between_groups = true;
@@ -137,9 +139,11 @@ fn last_within_limits<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> O
         let with_this = size.wrapping_add(buf.len());
         let file_with_this = file.offset().wrapping_add(with_this as off_t);
 
-        if between_groups
-            && (with_this > p.temp_file_write_size() || file_with_this > p.max_temp_file_size())
-        {
+        // A loan is written at once, whatever its size.
+        let is_too_much =
+            with_this > p.temp_file_write_size() && (size != 0 || lent != Some(buf.start()));
+
+        if between_groups && (is_too_much || file_with_this > p.max_temp_file_size()) {
             break;
         }
 
@@ -233,6 +237,12 @@ fn free_buffers<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) -> Result<(), Abort> {
         let Some(raw) = shadow.shadow().filter(|_| shadow.last_shadow()) else {
             continue;
         };
+
+        if lend::lent(p) == Some(raw) {
+            remove_shadow_links(raw);
+            lend::returns(p, raw);
+            continue;
+        }
 
         let free = p.pool().link_to(raw).ok_or(Abort)?;
 

@@ -4,12 +4,12 @@
 
 use core::ffi::c_void;
 
-use crate::Abort;
-use crate::nginx::{Level, Link, Links, Pipe, debug, error};
+use crate::nginx::{Buf, Level, Link, Links, Pipe, debug, error};
 use crate::read::{downstream_ready, upstream_finished};
 use crate::recycle::{drain_chains, release};
 #[cfg(ngx_threads)]
 use crate::spill::spill;
+use crate::{Abort, busy, lend, wide};
 
 /// How many times in a row the output is flushed in vain before it must be
 /// someone else's turn: with asynchronous I/O it may hold on to what it has.
@@ -74,15 +74,16 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Written, Abort> {
             flushes = flushes.wrapping_add(1);
         }
 
-        let sent = p.output_filter(batch.first);
+        let result = p.output_filter(batch.first);
 
-        p.update_chains(batch.first);
+        let sent = busy::sort(p, batch.first, batch.last);
 
-        if sent.is_err() {
+        if result.is_err() {
             return fail(p).map(|()| Written::Done);
         }
 
-        recycle_sent(p)?;
+        recycle(p, sent)?;
+        wide::handed_over(p, batch.is_wide);
     }
 }
 
@@ -152,6 +153,10 @@ struct Batch<'p> {
     last: Option<Link<'p>>,
     /// The busy size is reached: the output must send, even with nothing new.
     flush: bool,
+    /// It begins with what was spilled.
+    has_file: bool,
+    /// It exceeds the busy size, because the client takes more.
+    is_wide: bool,
 }
 
 impl<'p> Batch<'p> {
@@ -179,8 +184,12 @@ fn take_batch<'p>(p: Pipe<'p>) -> Batch<'p> {
         first: None,
         last: None,
         flush: false,
+        has_file: false,
+        is_wide: false,
     };
-    let mut busy = busy_bytes(p);
+    let lent = lend::lent_memory(p);
+    let mut limit = p.busy_size();
+    let mut busy = busy::bytes(p);
     let mut between_groups = true;
 
     debug!(p.log(), c"pipe write busy: %uz", busy);
@@ -204,6 +213,7 @@ fn take_batch<'p>(p: Pipe<'p>) -> Batch<'p> {
 
             p.set_out(link.next());
             batch.append(link);
+            batch.has_file = true;
             continue;
         }
 
@@ -224,7 +234,15 @@ fn take_batch<'p>(p: Pipe<'p>) -> Batch<'p> {
         if buf.recycled() && between_groups {
             let with_this = busy.wrapping_add_signed(buf.capacity());
 
-            if with_this as isize > p.busy_size() {
+            // What comes from the file takes room of its own.
+            if with_this as isize > limit && !batch.is_wide && !batch.has_file {
+                limit = wide::busy_limit(p);
+                batch.is_wide = true;
+            }
+
+            let is_loan_alone = busy == 0 && lent == Some(buf.start());
+
+            if with_this as isize > limit && !is_loan_alone {
                 batch.flush = true;
                 return batch;
             }
@@ -248,25 +266,9 @@ fn sendable_input<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
     p.input()
 }
 
-/// The memory of raw buffers that the output still holds, each counted once:
-/// neighbouring shadows with the same start are of one raw buffer.
-fn busy_bytes(p: Pipe<'_>) -> usize {
-    let mut bytes: usize = 0;
-    let mut counted = core::ptr::null_mut();
-
-    for buf in Links::from(p.busy()).map(Link::buf) {
-        if buf.recycled() && buf.start() != counted {
-            bytes = bytes.wrapping_add_signed(buf.capacity());
-            counted = buf.start();
-        }
-    }
-
-    bytes
-}
-
 /// Sends the raw buffers of what was sent back to be received into.
-fn recycle_sent(p: Pipe<'_>) -> Result<(), Abort> {
-    for buf in Links::from(p.free()).map(Link::buf) {
+fn recycle<'p>(p: Pipe<'p>, sent: impl Iterator<Item = Buf<'p>>) -> Result<(), Abort> {
+    for buf in sent {
         if buf.temp_file() {
             if p.cacheable() || !p.cyclic_temp_file() {
                 continue;

@@ -28,7 +28,7 @@ handle! {
     /// Where the memory starts.
     value start: Address => start;
     /// Where the memory ends.
-    value end: Address => end;
+    value end: Address => end, set_end;
     /// Where the data starts in the file.
     value file_pos: off_t => file_pos, set_file_pos;
     /// Where the data ends in the file.

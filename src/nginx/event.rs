@@ -45,6 +45,16 @@ impl Connection<'_> {
         unsafe { !(*self.as_raw()).ssl.is_null() }
     }
 
+    /// How many bytes can be received without waiting, by the kernel's word;
+    /// `None` if that is not known. `ngx_socket_nread`, at most once an event.
+    pub(crate) fn waiting(self) -> Option<usize> {
+        // SAFETY: an open connection.
+        match unsafe { bindings::ngx_event_pipe_glue_waiting(self.as_raw()) } {
+            0 => None,
+            waiting => Some(waiting),
+        }
+    }
+
     /// Receives into the free memory of a chain's buffers, at most `limit`
     /// bytes if it is not zero: `c->recv_chain()`. Returns the number of bytes,
     /// zero at the end of the stream, `NGX_AGAIN` or `NGX_ERROR`. It does not

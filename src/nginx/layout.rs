@@ -14,6 +14,7 @@ use super::file::TempFile;
 use super::log::Log;
 use super::pipe::Pipe;
 use super::pool::Pool;
+use super::state::{Loan, Settings, State};
 
 /// A structure whose fields can be compared.
 pub(super) trait Layout {
@@ -162,6 +163,9 @@ fn rust_and_c_agree_on_every_field_and_bit() {
     report.add::<TempFile<'_>>("ngx_temp_file_t");
     report.add::<Log<'_>>("ngx_log_t");
     report.add::<Pool<'_>>("ngx_pool_t");
+    report.add::<State<'_>>("ngx_event_pipe_state_t");
+    report.add::<Settings<'_>>("ngx_event_pipe_settings_t");
+    report.add::<Loan<'_>>("ngx_event_pipe_loan_t");
 
     let c = run_probe("layout", &report.c);
 

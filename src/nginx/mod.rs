@@ -25,17 +25,17 @@ mod layout;
 mod log;
 mod pipe;
 mod pool;
+mod state;
 
 #[cfg(not(test))]
 pub(crate) use bindings::{NGX_ABORT, NGX_OK, ngx_buf_t, ngx_event_pipe_t, ngx_int_t};
 pub(crate) use bindings::{NGX_AGAIN, NGX_ERROR, ngx_msec_t, off_t};
-#[cfg(ngx_debug)]
-pub(crate) use chain::Address;
-pub(crate) use chain::{Buf, Link, Links};
+pub(crate) use chain::{Address, Buf, Link, Links};
 pub(crate) use event::{Connection, Event};
 pub(crate) use file::TempFile;
 pub(crate) use log::{Format, Level, debug, error};
 pub(crate) use pipe::{Pipe, wall_clock};
+pub(crate) use state::{Loan, State};
 
 /// Ends the process, abort(3).
 #[cfg(all(debug_assertions, not(any(test, feature = "std"))))]

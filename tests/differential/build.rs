@@ -39,6 +39,12 @@ const WATCHED: &[(&str, &[&str])] = &[
     ("core/ngx_file.c", &["ngx_write_chain_to_temp_file"]),
 ];
 
+/// The same of the project's glue. Loans are as small as all else here.
+const LENDING: &[&str] = &[
+    "ngx_event_pipe_glue_borrow",
+    "ngx_event_pipe_glue_give_back",
+];
+
 /// Sources of nginx that run as they are.
 const REAL: &[&str] = &[
     "core/ngx_rbtree.c",
@@ -75,6 +81,8 @@ fn main() {
         "environment.h",
         "interposed.h",
         "threads.c",
+        "../../nginx-module/ngx_event_pipe_glue.h",
+        "../../nginx-module/ngx_event_pipe_loan.c",
     ] {
         println!("cargo::rerun-if-changed={file}");
     }
@@ -151,6 +159,13 @@ impl Nginx {
             .compile("real");
 
         self.compilation()
+            .renaming(LENDING, "real_")
+            .define("NGX_EVENT_PIPE_LOAN", "40")
+            .file("../../nginx-module/ngx_event_pipe_loan.c")
+            .compile("loan");
+
+        self.compilation()
+            .define("NGX_EVENT_PIPE_HTTP", "1")
             .file("environment.c")
             .file("../../nginx-module/ngx_event_pipe_rust_module.c")
             .compile("environment");
@@ -193,6 +208,8 @@ impl Nginx {
             .clang_args(["-I.", "-I../../nginx-module"])
             .allowlist_type("ngx_event_pipe_t|ngx_temp_file_t|ngx_thread_task_t|ngx_path_t")
             .allowlist_function("(stock_)?ngx_event_pipe(_copy_input_filter|_add_free_buf)?")
+            .allowlist_function("real_ngx_event_pipe_glue_(borrow|give_back)")
+            .allowlist_type("ngx_event_pipe_state_t")
             .allowlist_function("harness_(init|set_clock|first_file_name)|real_ngx_.*")
             .allowlist_function("ngx_(create|destroy)_pool|ngx_create_temp_buf")
             .allowlist_function("ngx_chain_get_free_buf|ngx_event_pipe_glue_del_timer")

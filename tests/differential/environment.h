@@ -31,6 +31,10 @@ void real_ngx_chain_update_chains(ngx_pool_t *p, ngx_chain_t **free,
 ssize_t real_ngx_write_chain_to_temp_file(ngx_temp_file_t *tf,
     ngx_chain_t *chain);
 
+ngx_event_pipe_loan_t *real_ngx_event_pipe_glue_borrow(
+    ngx_event_pipe_state_t *state);
+void real_ngx_event_pipe_glue_give_back(ngx_event_pipe_loan_t *loan);
+
 
 /* environment.c */
 

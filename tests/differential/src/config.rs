@@ -1,6 +1,7 @@
 //! What a schedule is about: the directives, the response, the protocol.
 
 use crate::choices::Choices;
+use crate::feature::Feature;
 
 /// How raw buffers become shadows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,10 @@ pub struct Config {
     /// The output takes copies of some buffers while it still holds earlier
     /// ones, as filters that change the body do.
     pub copying_output: bool,
+
+    /// The pipe is a request's, so it has a state. The features that are on.
+    pub has_state: bool,
+    pub feature: Option<Feature>,
 
     /// How often things go wrong: never, or once in so many.
     pub faults: u64,
@@ -150,6 +155,8 @@ impl Config {
             http2: choices.one_in(3),
             holding_output: choices.one_in(20),
             copying_output: choices.one_in(4),
+            has_state: !choices.one_in(8),
+            feature: None,
             faults,
             failing: choices.one_in(10).then(|| choices.below(60) as u32),
             write_failure: choices.pick(&WriteFailure::ALL),

@@ -5,12 +5,13 @@
 //! and within the steps what its surroundings do ([`world`]). Both pipes live
 //! through it, each in a world of its own, and everything that they do there
 //! ([`trace`]) must be the same. What is meant to differ has a name
-//! ([`deviation`]). Besides, both must leave every invariant intact
+//! ([`deviation`], [`feature`]). Besides, both must leave every invariant intact
 //! (`world/invariants.rs`), whatever nginx's pipe does.
 
 pub mod choices;
 pub mod config;
 pub mod deviation;
+pub mod feature;
 mod nginx;
 pub mod schedule;
 pub mod shrink;
@@ -68,8 +69,16 @@ pub fn report(d: &Difference) -> String {
     use std::fmt::Write as _;
 
     let mut text = format!("the pipes part at event {}: {:#?}\n", d.at, d.config);
-    for event in &d.stock[d.at.saturating_sub(CONTEXT)..d.at.min(d.stock.len())] {
-        let _ = writeln!(text, "  both  {event:?}");
+    for at in d.at.saturating_sub(CONTEXT)..d.at {
+        match (d.stock.get(at), d.ours.get(at)) {
+            (Some(stock), Some(ours)) if stock == ours => {
+                let _ = writeln!(text, "  both  {ours:?}");
+            }
+            // A feature has made the two part earlier.
+            (_, ours) => {
+                let _ = writeln!(text, "  ours  {ours:?}");
+            }
+        }
     }
     let _ = writeln!(text, "  stock {:?}", d.stock.get(d.at));
     let _ = writeln!(text, "  ours  {:?}", d.ours.get(d.at));

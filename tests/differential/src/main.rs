@@ -7,12 +7,14 @@ use std::time::Instant;
 use pipe_differential::choices::Choices;
 use pipe_differential::config::WriteFailure;
 use pipe_differential::deviation::Deviation;
+use pipe_differential::feature::Feature;
 use pipe_differential::schedule::{self, Difference};
 use pipe_differential::{init, report, shrunk};
 
 const USAGE: &str = "\
 usage: pipe-differential [--count N] [--seed S] [--jobs J]
        pipe-differential --deviations [--only NAME] [--count N] [--seed S]
+       pipe-differential --features [--only NAME] [--count N] [--seed S]
        pipe-differential --torture [--count N] [--seed S]
        pipe-differential --alone [--count N] [--seed S]
        pipe-differential --replay S | --choices N,N,...
@@ -23,6 +25,9 @@ in J processes, and compares everything that they do.
   --deviations  leaves the known defects of nginx's pipe alone, one at a time,
                 and checks that every difference comes of it; with --only, just
                 that one: full-header, unsent-rest or taken-back
+  --features    turns on what this pipe does beyond nginx's, one feature at a
+                time, and checks that every difference comes of it and that no
+                invariant breaks; with --only, just that one: wide or lend
   --torture     lets each call of a schedule that can fail do so, in turn
   --alone       runs this pipe only, and checks the invariants only
   --replay      runs the schedule of one seed
@@ -36,13 +41,14 @@ struct Options {
     seed: u64,
     count: u64,
     jobs: u64,
-    deviations: Vec<Deviation>,
+    only: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Compare,
     Deviations,
+    Features,
     Torture,
     Alone,
 }
@@ -64,7 +70,7 @@ fn run() -> Result<()> {
         seed: 1,
         count: 200_000,
         jobs: 1,
-        deviations: Deviation::ALL.to_vec(),
+        only: None,
     };
     let mut arguments = env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -75,11 +81,8 @@ fn run() -> Result<()> {
                 return Ok(());
             }
             "--deviations" => options.mode = Mode::Deviations,
-            "--only" => {
-                let name = value()?;
-                let known = Deviation::named(&name).ok_or(format!("no deviation {name}"))?;
-                options.deviations = vec![known];
-            }
+            "--features" => options.mode = Mode::Features,
+            "--only" => options.only = Some(value()?),
             "--torture" => options.mode = Mode::Torture,
             "--alone" => options.mode = Mode::Alone,
             "--seed" => options.seed = number(&value()?)?,
@@ -103,6 +106,7 @@ fn run() -> Result<()> {
         Mode::Compare if options.jobs > 1 => spread(&options),
         Mode::Compare => compare(options.seed, options.count),
         Mode::Deviations => deviations(&options),
+        Mode::Features => features(&options),
         Mode::Torture => torture(options.seed, options.count),
         Mode::Alone => alone(options.seed, options.count),
     }
@@ -168,7 +172,7 @@ fn spread(options: &Options) -> Result<()> {
 
 fn deviations(options: &Options) -> Result<()> {
     let count = options.count;
-    for &deviation in &options.deviations {
+    for deviation in wanted(options, &Deviation::ALL, Deviation::named)? {
         let (mut differ, mut wrong) = (0, 0);
         for seed in options.seed..options.seed + count {
             let choices = Choices::from_seed(seed).recorded();
@@ -190,6 +194,44 @@ fn deviations(options: &Options) -> Result<()> {
             "{:12} {differ} of {count} schedules differ, all because of it; \
              nginx's pipe breaks an invariant in {wrong}, this one in none",
             deviation.name()
+        );
+    }
+    Ok(())
+}
+
+/// All of them, or the one that was asked for.
+fn wanted<T: Copy>(options: &Options, all: &[T], named: fn(&str) -> Option<T>) -> Result<Vec<T>> {
+    match &options.only {
+        None => Ok(all.to_vec()),
+        Some(name) => {
+            let one = named(name).ok_or(format!("there is no {name}"))?;
+            Ok(vec![one])
+        }
+    }
+}
+
+fn features(options: &Options) -> Result<()> {
+    let count = options.count;
+    for feature in wanted(options, &Feature::ALL, Feature::named)? {
+        let mut differ = 0;
+        for seed in options.seed..options.seed + count {
+            let choices = Choices::from_seed(seed).recorded();
+            let summary =
+                schedule::with_feature(choices, feature, |_| ()).map_err(|difference| {
+                    format!(
+                        "seed {seed}, with {}: {}",
+                        feature.name(),
+                        report(&difference)
+                    )
+                })?;
+            differ += u64::from(summary.differs);
+        }
+        if differ == 0 {
+            return Err(format!("{} makes no difference", feature.name()));
+        }
+        println!(
+            "{:12} {differ} of {count} schedules differ, all because of it; no invariant broken",
+            feature.name()
         );
     }
     Ok(())

@@ -3,6 +3,7 @@
 use crate::choices::Choices;
 use crate::config::{Config, Framing};
 use crate::deviation::{Deviation, Repairs};
+use crate::feature::Feature;
 use crate::nginx as n;
 use crate::trace::Event;
 use crate::world::{Side, World};
@@ -288,6 +289,8 @@ pub struct Summary {
     pub fallible: u32,
     /// Whether the call that was to fail did.
     pub failed: bool,
+    /// Whether a feature has made a difference.
+    pub differs: bool,
 }
 
 /// Runs one schedule with both pipes, all defects of nginx's put right.
@@ -334,6 +337,7 @@ pub fn compare_with(
         events: compared,
         fallible: ours.world.fallible_calls(),
         failed: ours.world.failed_call().is_some(),
+        differs: false,
     })
 }
 
@@ -380,6 +384,41 @@ pub fn attribute(mut choices: Choices, left: Deviation) -> Result<Effect, Box<Di
     Ok(Effect {
         differs: true,
         breaks: stock.world.trace().iter().any(is_wrong),
+    })
+}
+
+/// Runs one schedule with both pipes, a feature of this one turned on. They may
+/// part only behind the place where it has done something.
+pub fn with_feature(
+    mut choices: Choices,
+    feature: Feature,
+    change: impl FnOnce(&mut Config),
+) -> Result<Summary, Box<Difference>> {
+    let mut config = Config::choose(&mut choices);
+    change(&mut config);
+    let mut stock = Run::new(
+        Side::Stock(Repairs::all_but(None)),
+        &config,
+        choices.clone(),
+    );
+    config.feature = Some(feature);
+    let mut ours = Run::new(Side::Ours, &config, choices);
+    while stock.advance(&config) {}
+    while ours.advance(&config) {}
+
+    let (theirs, trace) = (stock.world.trace(), ours.world.trace());
+    let parted = difference(theirs, trace, 0);
+    let too_early = |at| ours.world.feature_acted().is_none_or(|acted| acted > at);
+    let wrong = trace.iter().position(is_wrong);
+
+    if let Some(at) = wrong.or(parted.filter(|&at| too_early(at))) {
+        return Err(Difference::new(config, &stock, &ours, at));
+    }
+    Ok(Summary {
+        events: trace.len(),
+        fallible: ours.world.fallible_calls(),
+        failed: ours.world.failed_call().is_some(),
+        differs: parted.is_some(),
     })
 }
 

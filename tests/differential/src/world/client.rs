@@ -27,6 +27,11 @@ enum Held {
 }
 
 impl Client {
+    /// Whether all that it was given has been sent.
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// The buffers to which the output refers.
     pub(super) fn bufs(&self) -> impl Iterator<Item = *mut n::ngx_buf_t> {
         self.held.iter().filter_map(|held| match held {
@@ -73,7 +78,8 @@ impl World {
             2 => self.choices.below(10),
             _ => 0,
         };
-        self.send(budget);
+        let promised = self.promised();
+        self.send(budget.max(promised));
 
         if self.client.held.is_empty() {
             if self.choices.one_in(20) {

@@ -67,6 +67,13 @@ impl World {
                 .filter(|&free| free == raw)
                 .count();
             let needed = usize::from(shadows.contains(&start));
+            if self.is_workers(raw) {
+                // The input filter may have dropped it.
+                if free != 0 || (needed != 0 && !self.is_lent(raw)) {
+                    self.wrong("a loan is free for others, or needed and given back");
+                }
+                continue;
+            }
             match free + needed {
                 // What the output was given before it failed may stay away.
                 0 if self.pipe.downstream_error() != 0 => {}
@@ -90,7 +97,10 @@ impl World {
         if !self.config.cacheable && self.temp_file.offset > limit {
             self.wrong("the temporary file is larger than allowed");
         }
-        if self.config.busy_size > 0 && self.busy_bytes() > self.config.busy_size {
+        if self.config.busy_size > 0
+            && !self.may_exceed_busy_size()
+            && self.busy_bytes() > self.config.busy_size
+        {
             self.wrong("more is busy than allowed");
         }
     }
@@ -155,7 +165,7 @@ impl World {
 
     /// Whether unsent data lies in this memory: of the output's, of `in`, or of
     /// what a thread is writing.
-    fn is_needed(&self, memory: &Range<usize>) -> bool {
+    pub(super) fn is_needed(&self, memory: &Range<usize>) -> bool {
         self.client
             .bufs()
             .chain(links(self.pipe.in_))

@@ -8,6 +8,7 @@
 
 mod client;
 mod events;
+mod feature;
 mod file;
 mod filters;
 mod invariants;
@@ -27,6 +28,7 @@ use crate::nginx as n;
 use crate::trace::{Event, Names};
 
 use client::Client;
+use feature::Extra;
 use file::Disk;
 
 /// Whose pipe runs in a world.
@@ -103,6 +105,7 @@ pub struct World {
     header_to_file: n::ngx_buf_t,
     preread: n::ngx_chain_t,
     strange: Strange,
+    extra: Extra,
 
     /// Calls so far that may fail, and the one that the schedule made fail.
     fallible: u32,
@@ -179,6 +182,7 @@ impl World {
                 header_to_file: zeroed(),
                 preread: zeroed(),
                 strange: zeroed(),
+                extra: Extra::new(),
                 fallible: 0,
                 failed: None,
                 received: 0,
@@ -198,6 +202,7 @@ impl World {
         world.set_up_header();
         world.set_up_strange();
         world.set_up_pipe();
+        world.set_up_state();
         world
     }
 
@@ -532,6 +537,7 @@ impl World {
             unsafe { n::ngx_destroy_pool(pool) }
         });
         self.check_all_closed();
+        self.check_all_given_back();
     }
 }
 

@@ -1,0 +1,254 @@
+
+/*
+ * The event pipe's directives, and what it asks about a request.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#ifdef SO_MEMINFO
+#include <linux/sock_diag.h>
+#endif
+
+#include "ngx_event_pipe_glue.h"
+
+
+static void *ngx_event_pipe_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+static size_t ngx_event_pipe_socket_room(ngx_connection_t *c);
+
+
+static ngx_command_t  ngx_event_pipe_http_commands[] = {
+
+    { ngx_string("event_pipe_wide"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_event_pipe_settings_t, wide),
+      NULL },
+
+    { ngx_string("event_pipe_lend"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_event_pipe_settings_t, lend),
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_event_pipe_http_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    NULL,                                  /* postconfiguration */
+
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_event_pipe_create_loc_conf,        /* create location configuration */
+    ngx_event_pipe_merge_loc_conf          /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_event_pipe_http_module = {
+    NGX_MODULE_V1,
+    &ngx_event_pipe_http_module_ctx,       /* module context */
+    ngx_event_pipe_http_commands,          /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+ngx_event_pipe_state_t *
+ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
+{
+    ngx_http_request_t      *r;
+    ngx_event_pipe_state_t  *state;
+
+    r = p->output_ctx;
+
+    if (r->signature != NGX_HTTP_MODULE) {
+        /* the pipe of a module that serves something else */
+        return NULL;
+    }
+
+    state = ngx_http_get_module_ctx(r, ngx_event_pipe_http_module);
+
+    if (state && state->pipe == p) {
+        return state;
+    }
+
+    state = ngx_pcalloc(p->pool, sizeof(ngx_event_pipe_state_t));
+    if (state == NULL) {
+        return NULL;
+    }
+
+    state->pipe = p;
+    state->settings = ngx_http_get_module_loc_conf(r,
+                                                   ngx_event_pipe_http_module);
+
+    ngx_http_set_ctx(r, state, ngx_event_pipe_http_module);
+
+    return state;
+}
+
+
+size_t
+ngx_event_pipe_glue_waiting(ngx_connection_t *c)
+{
+    ngx_event_t  *rev;
+#if (NGX_HAVE_FIONREAD)
+    int           waiting;
+#endif
+
+    rev = c->read;
+
+#if (NGX_HAVE_FIONREAD)
+
+    /*
+     * nginx asks when a read has filled all it was given; to ask before is
+     * to spare it that.  Zero is left for a read to find out what it means.
+     */
+
+    if (rev->available < 0
+#if (NGX_SSL)
+        && c->ssl == NULL
+#endif
+        && ngx_socket_nread(c->fd, &waiting) != -1
+        && waiting > 0)
+    {
+        rev->available = waiting;
+    }
+
+#endif
+
+    return rev->available > 0 ? (size_t) rev->available : 0;
+}
+
+
+/*
+ * Half of the socket's free space: the kernel counts its own overhead, too.
+ * And no more than HTTP/2 lets through.  Whatever else keeps data back makes
+ * the room unknown: a rate limit, a filter that still has some, QUIC.
+ */
+
+size_t
+ngx_event_pipe_glue_room(ngx_event_pipe_t *p)
+{
+    size_t                     room;
+    ngx_connection_t          *c;
+    ngx_http_request_t        *r;
+    ngx_http_core_loc_conf_t  *clcf;
+#if (NGX_HTTP_V2)
+    ngx_http_v2_connection_t  *h2c;
+#endif
+
+    c = p->downstream;
+    r = p->output_ctx;
+
+    if (c->buffered || c->error || c->fd == (ngx_socket_t) -1) {
+        return 0;
+    }
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (r->limit_rate_set ? r->limit_rate != 0 : clcf->limit_rate != NULL) {
+        return 0;
+    }
+
+#if (NGX_HTTP_V3)
+    if (r->http_version == NGX_HTTP_VERSION_30) {
+        return 0;
+    }
+#endif
+
+    room = ngx_event_pipe_socket_room(c);
+
+#if (NGX_HTTP_V2)
+
+    if (r->stream) {
+        h2c = r->stream->connection;
+
+        if (h2c->last_out || r->stream->send_window <= 0) {
+            return 0;
+        }
+
+        room = ngx_min(room, h2c->send_window);
+        room = ngx_min(room, (size_t) r->stream->send_window);
+    }
+
+#endif
+
+    return room;
+}
+
+
+static size_t
+ngx_event_pipe_socket_room(ngx_connection_t *c)
+{
+#ifdef SO_MEMINFO
+
+    uint32_t   mem[SK_MEMINFO_VARS], used;
+    socklen_t  len;
+
+    len = sizeof(mem);
+
+    if (getsockopt(c->fd, SOL_SOCKET, SO_MEMINFO, mem, &len) == -1
+        || len < (SK_MEMINFO_WMEM_QUEUED + 1) * sizeof(uint32_t))
+    {
+        return 0;
+    }
+
+    used = ngx_max(mem[SK_MEMINFO_WMEM_ALLOC], mem[SK_MEMINFO_WMEM_QUEUED]);
+
+    if (used < mem[SK_MEMINFO_SNDBUF]) {
+        return (mem[SK_MEMINFO_SNDBUF] - used) / 2;
+    }
+
+#endif
+
+    return 0;
+}
+
+
+static void *
+ngx_event_pipe_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_event_pipe_settings_t  *settings;
+
+    settings = ngx_palloc(cf->pool, sizeof(ngx_event_pipe_settings_t));
+    if (settings == NULL) {
+        return NULL;
+    }
+
+    settings->wide = NGX_CONF_UNSET;
+    settings->lend = NGX_CONF_UNSET_SIZE;
+
+    return settings;
+}
+
+
+static char *
+ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_event_pipe_settings_t *prev = parent;
+    ngx_event_pipe_settings_t *conf = child;
+
+    ngx_conf_merge_value(conf->wide, prev->wide, 1);
+    ngx_conf_merge_size_value(conf->lend, prev->lend, 1024 * 1024);
+
+    return NGX_CONF_OK;
+}

@@ -1,0 +1,93 @@
+//! What the output was given and has not sent: `busy`, and the memory that it
+//! keeps from being received into.
+//!
+//! With many small shadows `busy` becomes long. So its end and its memory are
+//! kept, and what has been sent is all that is looked at.
+
+#![forbid(unsafe_code)]
+
+use core::ptr::null_mut;
+
+use crate::nginx::{Address, Buf, Link, Links, Pipe, State};
+
+/// The memory of raw buffers that the output still holds, in bytes.
+pub(crate) fn bytes(p: Pipe<'_>) -> usize {
+    match p.state() {
+        Some(state) => state.busy_bytes(),
+        None => memory(Links::from(p.busy()), null_mut()),
+    }
+}
+
+/// Sorts what was handed to the output, from `first` to `last`: what has been
+/// sent, now or of earlier batches, goes to `free`, the rest to `busy`. Gives
+/// the buffers that were sent.
+pub(crate) fn sort<'p>(
+    p: Pipe<'p>,
+    first: Option<Link<'p>>,
+    last: Option<Link<'p>>,
+) -> impl Iterator<Item = Buf<'p>> {
+    // In a cyclic file, what was sent earlier matters still.
+    let known = p.free().filter(|_| !p.cyclic_temp_file());
+
+    match p.state() {
+        Some(state) => sort_and_count(p, state, first, last),
+        None => p.update_chains(first),
+    }
+
+    sent_since(p, known).map(Link::buf)
+}
+
+/// nginx puts what was sent to the front of `free`.
+fn sent_since<'p>(p: Pipe<'p>, known: Option<Link<'p>>) -> impl Iterator<Item = Link<'p>> {
+    Links::from(p.free()).take_while(move |link| Some(*link) != known)
+}
+
+fn sort_and_count<'p>(
+    p: Pipe<'p>,
+    state: State<'p>,
+    first: Option<Link<'p>>,
+    last: Option<Link<'p>>,
+) {
+    let known = p.free();
+    let tail = p.busy().and_then(|_| state.busy_tail());
+    let added = memory(Links::from(first), start_of(tail));
+
+    match tail.zip(first) {
+        Some((tail, first)) => {
+            tail.set_next(Some(first));
+            p.update_chains(None);
+        }
+        None => p.update_chains(first),
+    }
+
+    let removed = memory(sent_since(p, known), start_of(p.busy()));
+    let left = state.busy_bytes().wrapping_add(added);
+
+    state.set_busy_tail(last.or(tail));
+    state.set_busy_bytes(match p.busy() {
+        Some(_) => left.saturating_sub(removed),
+        None => 0,
+    });
+}
+
+/// Each raw buffer counts once: neighbouring shadows with the same start are of
+/// one raw buffer. That with the start `counted` counts elsewhere.
+fn memory<'p>(links: impl Iterator<Item = Link<'p>>, mut counted: Address) -> usize {
+    let mut bytes: usize = 0;
+
+    for buf in links.map(Link::buf) {
+        if buf.recycled() && buf.start() != counted {
+            bytes = bytes.wrapping_add_signed(buf.capacity());
+            counted = buf.start();
+        }
+    }
+
+    bytes
+}
+
+/// Where the memory of a recycled buffer starts.
+fn start_of(link: Option<Link<'_>>) -> Address {
+    link.map(Link::buf)
+        .filter(|buf| buf.recycled())
+        .map_or(null_mut(), Buf::start)
+}

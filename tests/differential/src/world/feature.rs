@@ -1,0 +1,164 @@
+//! What this pipe has beyond nginx's: its state, and what it asks of nginx and
+//! of its worker.
+
+use std::mem::zeroed;
+use std::ptr::null_mut;
+
+use super::{ENDLESS, World, world};
+use crate::feature::Feature;
+use crate::nginx as n;
+
+/// The part of a world that only this pipe knows.
+pub(super) struct Extra {
+    state: n::ngx_event_pipe_state_t,
+    settings: n::ngx_event_pipe_settings_t,
+    /// Loans of this world, those that were given back included.
+    loans: Vec<*mut n::ngx_event_pipe_loan_t>,
+    /// Where in the trace a feature has first done something.
+    acted: Option<usize>,
+    /// What the client has been said to take, and whether it did not once.
+    promised: u64,
+    broken: bool,
+    /// How often the pipe has asked for its state.
+    asked: u32,
+}
+
+impl Extra {
+    pub(super) fn new() -> Self {
+        // SAFETY: C structures for which zero is valid.
+        unsafe {
+            Self {
+                state: zeroed(),
+                settings: zeroed(),
+                loans: Vec::new(),
+                acted: None,
+                promised: 0,
+                broken: false,
+                asked: 0,
+            }
+        }
+    }
+}
+
+impl World {
+    pub(super) fn set_up_state(&mut self) {
+        let extra = &mut self.extra;
+        if let Some(feature) = self.config.feature {
+            extra.settings.wide = 1;
+            if feature == Feature::Lend {
+                // The worker may lend two at a time, or none. (Without a choice
+                // that stock does not make.)
+                extra.settings.lend = if self.config.steps % 8 == 0 { 20 } else { 80 };
+            }
+        }
+        extra.state.pipe = &raw mut self.pipe;
+        extra.state.settings = &raw mut extra.settings;
+    }
+
+    /// Where a feature has first done something.
+    pub fn feature_acted(&self) -> Option<usize> {
+        self.extra.acted
+    }
+
+    fn act(&mut self) {
+        let at = self.trace.len();
+        self.extra.acted.get_or_insert(at);
+    }
+
+    /// How much the output takes at least of what it is given now. As a rule
+    /// the promise is kept.
+    pub(super) fn promised(&mut self) -> u64 {
+        let promised = std::mem::take(&mut self.extra.promised);
+        if promised > 0 && self.choices.one_in(8) {
+            self.extra.broken = true;
+            return 0;
+        }
+        promised
+    }
+
+    /// Whether more may be busy than the busy size: what was lent counts for
+    /// the worker, and a client may be other than it seemed, or fail.
+    pub(super) fn may_exceed_busy_size(&self) -> bool {
+        self.extra.broken
+            || (self.extra.acted.is_some() && self.pipe.downstream_error() != 0)
+            || !self.extra.state.loan.is_null()
+    }
+
+    /// Whether this is a raw buffer of the worker's, perhaps given back.
+    pub(super) fn is_workers(&self, raw: *mut n::ngx_buf_t) -> bool {
+        self.extra.loans.iter().any(|&loan| loan.cast() == raw)
+    }
+
+    /// Whether it is one that the pipe has at the moment.
+    pub(super) fn is_lent(&self, raw: *mut n::ngx_buf_t) -> bool {
+        self.is_workers(raw) && self.extra.state.loan.cast() == raw
+    }
+
+    pub(super) fn check_all_given_back(&mut self) {
+        if !self.extra.state.loan.is_null() {
+            self.wrong("the worker does not get back what it has lent");
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_state(
+    _: *mut n::ngx_event_pipe_t,
+) -> *mut n::ngx_event_pipe_state_t {
+    let w = world();
+    w.extra.asked += 1;
+    assert!(w.extra.asked < ENDLESS, "the pipe does not come to an end");
+    match w.config.has_state {
+        true => &raw mut w.extra.state,
+        false => null_mut(),
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_room(_: *mut n::ngx_event_pipe_t) -> usize {
+    let w = world();
+    w.act();
+    w.extra.promised = match w.client.holds_nothing() {
+        true => w.choices.pick(&[0, 1000, 10, 40]),
+        false => 0,
+    };
+    w.extra.promised as usize
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_waiting(_: *mut n::ngx_connection_t) -> usize {
+    let w = world();
+    w.act();
+    let left = w.config.stream - w.received;
+    match w.choices.below(3) {
+        0 => 0,
+        1 => w.choices.below(left + 1) as usize,
+        _ => left as usize,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ngx_event_pipe_glue_borrow(
+    state: *mut n::ngx_event_pipe_state_t,
+) -> *mut n::ngx_event_pipe_loan_t {
+    // SAFETY: as the pipe has called.
+    let loan = unsafe { n::real_ngx_event_pipe_glue_borrow(state) };
+    if !loan.is_null() {
+        world().extra.loans.push(loan);
+    }
+    loan
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ngx_event_pipe_glue_give_back(loan: *mut n::ngx_event_pipe_loan_t) {
+    let w = world();
+    // SAFETY: a loan of the worker.
+    let start = unsafe { loan.add(1) } as usize;
+    // SAFETY: as above.
+    let end = start + unsafe { (*loan).size };
+    if w.is_needed(&(start..end)) {
+        w.wrong("a loan is given back whose data is still to be sent");
+    }
+    // SAFETY: as the pipe has called.
+    unsafe { n::real_ngx_event_pipe_glue_give_back(loan) }
+}

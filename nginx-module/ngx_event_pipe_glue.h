@@ -48,11 +48,12 @@ typedef struct {
     ngx_chain_t                     *busy_tail;
     size_t                           busy_bytes;
 
-    /* what the client was found to take at once, until it is given more */
+    /* what the client was found to take at once, and whether that holds */
     size_t                           room;
 
     ngx_event_pipe_loan_t           *loan;
 
+    unsigned                         room_known:1;
     unsigned                         returns:1;
     unsigned                         narrow:1;
 } ngx_event_pipe_state_t;

@@ -140,8 +140,7 @@ ngx_event_pipe_glue_waiting(ngx_connection_t *c)
 
 
 /*
- * Half of the socket's free space: the kernel counts its own overhead, too.
- * And no more than HTTP/2 lets through.  Whatever else keeps data back makes
+ * The socket's free space, and no more than HTTP/2 lets through.  Whatever else keeps data back makes
  * the room unknown: a rate limit, a filter that still has some, QUIC.
  */
 
@@ -201,7 +200,7 @@ ngx_event_pipe_socket_room(ngx_connection_t *c)
 {
 #ifdef SO_MEMINFO
 
-    uint32_t   mem[SK_MEMINFO_VARS], used;
+    uint32_t   mem[SK_MEMINFO_VARS], used, room;
     socklen_t  len;
 
     len = sizeof(mem);
@@ -214,13 +213,21 @@ ngx_event_pipe_socket_room(ngx_connection_t *c)
 
     used = ngx_max(mem[SK_MEMINFO_WMEM_ALLOC], mem[SK_MEMINFO_WMEM_QUEUED]);
 
-    if (used < mem[SK_MEMINFO_SNDBUF]) {
-        return (mem[SK_MEMINFO_SNDBUF] - used) / 2;
+    if (used >= mem[SK_MEMINFO_SNDBUF]) {
+        return 0;
     }
 
-#endif
+    room = mem[SK_MEMINFO_SNDBUF] - used;
+
+    /* what the kernel adds to the data: little to that of TCP */
+
+    return c->sockaddr->sa_family == AF_UNIX ? room / 2 : room - room / 8;
+
+#else
 
     return 0;
+
+#endif
 }
 
 

@@ -67,11 +67,12 @@ pub(crate) fn busy_limit(p: Pipe<'_>) -> isize {
         .max(p.busy_size())
 }
 
-/// How many bytes the client takes at once; 0 if that cannot be known. Asked
-/// for once, until it is given something.
+/// How many bytes the client takes at once; 0 if that cannot be known. It is
+/// asked once a turn, and again after it was enough and has been used.
 pub(crate) fn room<'p>(p: Pipe<'p>, state: State<'p>) -> usize {
-    if state.room() == 0 {
+    if !state.room_known() {
         state.set_room(p.room());
+        state.set_room_known(true);
     }
 
     state.room()
@@ -80,18 +81,20 @@ pub(crate) fn room<'p>(p: Pipe<'p>, state: State<'p>) -> usize {
 /// What was seen of the client's side in an earlier turn is no longer true.
 pub(crate) fn start_turn(p: Pipe<'_>) {
     if let Some(state) = p.state() {
-        state.set_room(0);
+        state.set_room_known(false);
     }
 }
 
-/// The output was given a batch. If the client has not taken all of a wide one,
-/// so much is not expected of it again.
+/// The output was given a batch, a wide one if it exceeds the busy size. If the
+/// client has not taken all of that, so much is not expected of it again.
 pub(crate) fn handed_over(p: Pipe<'_>, is_wide: bool) {
     let Some(state) = p.state() else {
         return;
     };
 
-    state.set_room(0);
+    if is_wide || state.room() > p.busy_size().unsigned_abs() {
+        state.set_room_known(false);
+    }
 
     if is_wide && p.busy().is_some() {
         state.set_narrow(true);

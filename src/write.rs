@@ -237,14 +237,18 @@ fn take_batch<'p>(p: Pipe<'p>) -> Batch<'p> {
             // What comes from the file takes room of its own.
             if with_this as isize > limit && !batch.is_wide && !batch.has_file {
                 limit = wide::busy_limit(p);
-                batch.is_wide = true;
+                batch.is_wide = limit > p.busy_size();
             }
 
-            let is_loan_alone = busy == 0 && lent == Some(buf.start());
+            if with_this as isize > limit {
+                let is_loan_alone = busy == 0 && lent == Some(buf.start());
 
-            if with_this as isize > limit && !is_loan_alone {
-                batch.flush = true;
-                return batch;
+                if !is_loan_alone {
+                    batch.flush = true;
+                    return batch;
+                }
+
+                batch.is_wide = true;
             }
 
             busy = with_this;

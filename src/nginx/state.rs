@@ -20,9 +20,10 @@ handle! {
     link busy_tail: Link => busy_tail, set_busy_tail;
     /// The memory of the raw buffers that are busy, in bytes.
     value busy_bytes: usize => busy_bytes, set_busy_bytes;
-    /// Bytes that the client was found to take at once; 0 if it was not asked
-    /// since it was last given something.
+    /// Bytes that the client was found to take at once.
     value room: usize => room, set_room;
+    /// They were found in this turn, and it has not been given as many since.
+    flag room_known: (room_known_raw, set_room_known_raw) => room_known, set_room_known;
     /// What the worker has lent to this pipe.
     link loan: Loan => loan, set_loan;
     /// The client has not taken what it was expected to: nothing more is

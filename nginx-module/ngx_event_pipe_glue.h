@@ -16,9 +16,13 @@
 #include <ngx_event_pipe.h>
 
 
-/* the directives of a location; "off" everywhere is the pattern of nginx */
+/*
+ * The directives of a location.  Zero in each is what nginx does; without the
+ * extensions, a pipe has no state, and they do not matter.
+ */
 
 typedef struct {
+    ngx_flag_t                       extensions;
     ngx_flag_t                       wide;
     size_t                           lend;
 } ngx_event_pipe_settings_t;
@@ -79,8 +83,10 @@ time_t ngx_event_pipe_glue_time(void);
 /* ngx_free_chain() */
 void ngx_event_pipe_glue_free_chain(ngx_pool_t *pool, ngx_chain_t *cl);
 
-/* the state of a request's pipe; NULL if it is no request's, or for lack of
- * memory */
+/*
+ * The state of a request's pipe; NULL if it is no request's, if extensions are
+ * off, or for lack of memory.
+ */
 ngx_event_pipe_state_t *ngx_event_pipe_glue_state(ngx_event_pipe_t *p);
 
 /* bytes that the client's side takes without waiting; 0 if that is unknown */

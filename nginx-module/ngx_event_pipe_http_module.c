@@ -23,6 +23,13 @@ static size_t ngx_event_pipe_socket_room(ngx_connection_t *c);
 
 static ngx_command_t  ngx_event_pipe_http_commands[] = {
 
+    { ngx_string("event_pipe_extensions"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_event_pipe_settings_t, extensions),
+      NULL },
+
     { ngx_string("event_pipe_wide"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
       ngx_conf_set_flag_slot,
@@ -75,8 +82,9 @@ ngx_module_t  ngx_event_pipe_http_module = {
 ngx_event_pipe_state_t *
 ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
 {
-    ngx_http_request_t      *r;
-    ngx_event_pipe_state_t  *state;
+    ngx_http_request_t         *r;
+    ngx_event_pipe_state_t     *state;
+    ngx_event_pipe_settings_t  *settings;
 
     r = p->output_ctx;
 
@@ -91,14 +99,19 @@ ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
         return state;
     }
 
+    settings = ngx_http_get_module_loc_conf(r, ngx_event_pipe_http_module);
+
+    if (!settings->extensions) {
+        return NULL;
+    }
+
     state = ngx_pcalloc(p->pool, sizeof(ngx_event_pipe_state_t));
     if (state == NULL) {
         return NULL;
     }
 
     state->pipe = p;
-    state->settings = ngx_http_get_module_loc_conf(r,
-                                                   ngx_event_pipe_http_module);
+    state->settings = settings;
 
     ngx_http_set_ctx(r, state, ngx_event_pipe_http_module);
 
@@ -241,6 +254,7 @@ ngx_event_pipe_create_loc_conf(ngx_conf_t *cf)
         return NULL;
     }
 
+    settings->extensions = NGX_CONF_UNSET;
     settings->wide = NGX_CONF_UNSET;
     settings->lend = NGX_CONF_UNSET_SIZE;
 
@@ -254,6 +268,7 @@ ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_event_pipe_settings_t *prev = parent;
     ngx_event_pipe_settings_t *conf = child;
 
+    ngx_conf_merge_value(conf->extensions, prev->extensions, 1);
     ngx_conf_merge_value(conf->wide, prev->wide, 1);
     ngx_conf_merge_size_value(conf->lend, prev->lend, 1024 * 1024);
 

@@ -90,8 +90,9 @@ impl<'p> State<'p> {
 }
 
 impl<'p> Pipe<'p> {
-    /// The state of this pipe. `None` if it is no request's or there is no
-    /// memory: then it works as nginx's.
+    /// The state of this pipe. `None` if it is no request's, if
+    /// `event_pipe_extensions` is off or if there is no memory: then it works as
+    /// nginx's.
     pub(crate) fn state(self) -> Option<State<'p>> {
         // SAFETY: a pipe that its owner has set up.
         let state = unsafe { bindings::ngx_event_pipe_glue_state(self.as_raw()) };

@@ -35,7 +35,16 @@ pub(super) struct Side {
 }
 
 impl Side {
-    pub(super) fn start(binary: &Path, scenario: &Scenario) -> Result<Self> {
+    /// Call for call as nginx is this pipe only without what it does beyond.
+    pub(super) fn ours(binary: &Path, scenario: &Scenario) -> Result<Self> {
+        Self::start(binary, scenario, "event_pipe_extensions off;\n")
+    }
+
+    pub(super) fn stock(binary: &Path, scenario: &Scenario) -> Result<Self> {
+        Self::start(binary, scenario, "")
+    }
+
+    fn start(binary: &Path, scenario: &Scenario, directives: &str) -> Result<Self> {
         let mut listeners: Vec<UnixListener> = Vec::new();
         let library = library()?;
         let nginx = Nginx::start(binary, |conf| {
@@ -48,6 +57,7 @@ impl Side {
             // Memory that was given back must not look as before.
             conf.env.push(("MALLOC_PERTURB_", "165".into()));
             configure(conf, scenario);
+            conf.http += directives;
         })?;
         let [upstream, torture] = listeners.try_into().expect("two were bound");
         upstream.set_nonblocking(true)?;

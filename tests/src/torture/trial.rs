@@ -96,8 +96,8 @@ impl<'a> Pair<'a> {
     fn start(scenario: &'a Scenario, binaries: &Binaries) -> Result<Self> {
         Ok(Self {
             scenario,
-            stock: Side::start(&binaries.stock, scenario)?,
-            ours: Side::start(&binaries.ours, scenario)?,
+            stock: Side::stock(&binaries.stock, scenario)?,
+            ours: Side::ours(&binaries.ours, scenario)?,
         })
     }
 

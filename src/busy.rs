@@ -50,7 +50,7 @@ fn sort_and_count<'p>(
 ) {
     let known = p.free();
     let tail = p.busy().and_then(|_| state.busy_tail());
-    let added = memory(Links::from(first), start_of(tail));
+    let added = memory(Links::from(first), null_mut());
 
     match tail.zip(first) {
         Some((tail, first)) => {

@@ -159,7 +159,7 @@ fn receive<'p>(p: Pipe<'p>) -> Result<Received<'p>, Leave> {
         return Ok(Received::Enough);
     }
 
-    let Some(chain) = take_raw_bufs(p, upstream)? else {
+    let Some(chain) = take_raw_bufs(p, upstream, limit)? else {
         return Ok(Received::Enough);
     };
 
@@ -309,15 +309,19 @@ fn allowance(p: Pipe<'_>, upstream: Connection<'_>) -> Option<off_t> {
 
 /// Raw buffers to receive into: free ones, a new one, or what spilling sets
 /// free. `None` if there are none for now.
-fn take_raw_bufs<'p>(p: Pipe<'p>, upstream: Connection<'p>) -> Result<Option<Link<'p>>, Leave> {
+fn take_raw_bufs<'p>(
+    p: Pipe<'p>,
+    upstream: Connection<'p>,
+    limit: off_t,
+) -> Result<Option<Link<'p>>, Leave> {
     if let Some(chain) = take_free_raw_bufs(p) {
-        wide::extend(p, upstream, chain)?;
+        wide::extend(p, upstream, chain, limit)?;
         return Ok(Some(chain));
     }
 
     if p.allocated() < p.bufs_num() {
         let chain = allocate(p)?;
-        wide::extend(p, upstream, chain)?;
+        wide::extend(p, upstream, chain, limit)?;
         return Ok(Some(chain));
     }
 

@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 use crate::Abort;
-use crate::nginx::{Connection, Link, Pipe, State};
+use crate::nginx::{Connection, Link, Pipe, State, off_t};
 use crate::read::allocate;
 
 /// The state of a pipe that may read and write wide.
@@ -19,11 +19,12 @@ pub(crate) fn state<'p>(p: Pipe<'p>) -> Option<State<'p>> {
 }
 
 /// Appends new buffers to a chain that is to be received into, as many as are
-/// needed for what is known to wait, and as may be allocated.
+/// needed for what is known to wait and may be read, and as may be allocated.
 pub(crate) fn extend<'p>(
     p: Pipe<'p>,
     upstream: Connection<'p>,
     chain: Link<'p>,
+    limit: off_t,
 ) -> Result<(), Abort> {
     if p.allocated() >= p.bufs_num() || p.single_buf() {
         return Ok(());
@@ -33,13 +34,18 @@ pub(crate) fn extend<'p>(
         return Ok(());
     }
 
-    let mut missing = upstream
-        .waiting()
-        .map_or(0, |waiting| waiting.try_into().unwrap_or(isize::MAX));
+    let mut missing = upstream.waiting().map_or(0, |waiting| {
+        let waiting = off_t::try_from(waiting).unwrap_or(off_t::MAX);
+        if limit > 0 {
+            waiting.min(limit)
+        } else {
+            waiting
+        }
+    });
     let mut last = chain;
 
     for link in chain.iter() {
-        missing = missing.saturating_sub(link.buf().room());
+        missing = missing.saturating_sub(link.buf().room() as off_t);
         last = link;
     }
 
@@ -48,7 +54,7 @@ pub(crate) fn extend<'p>(
 
         last.set_next(Some(link));
         last = link;
-        missing = missing.saturating_sub(link.buf().room());
+        missing = missing.saturating_sub(link.buf().room() as off_t);
     }
 
     Ok(())
@@ -92,7 +98,10 @@ pub(crate) fn handed_over(p: Pipe<'_>, is_wide: bool) {
         return;
     };
 
-    if is_wide || state.room() > p.busy_size().unsigned_abs() {
+    // What was too little is less now; to ask again is not worth it.
+    if !is_wide && state.room() <= p.busy_size().unsigned_abs() {
+        state.set_room(0);
+    } else {
         state.set_room_known(false);
     }
 

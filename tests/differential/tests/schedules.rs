@@ -3,7 +3,8 @@
 use pipe_differential::choices::Choices;
 use pipe_differential::config::WriteFailure;
 use pipe_differential::deviation::Deviation;
-use pipe_differential::schedule::{attribute, compare, compare_with};
+use pipe_differential::feature::Feature;
+use pipe_differential::schedule::{attribute, compare, compare_with, with_feature};
 use pipe_differential::{init, report, shrunk};
 
 /// nginx's globals allow one schedule at a time: hence one test for all.
@@ -13,6 +14,7 @@ fn both_pipes_do_the_same() {
     identical(1..30_000);
     identical_when_a_call_fails(1..60);
     known_defects_strike(1..30_000);
+    features_keep_the_invariants(1..30_000);
 }
 
 fn identical(seeds: std::ops::Range<u64>) {
@@ -62,5 +64,21 @@ fn known_defects_strike(seeds: std::ops::Range<u64>) {
         // Since 1.30.6, taking back is no defect, only a difference.
         let is_defect = deviation != Deviation::TakenBack || !pipe_differential::C_KEEPS_BUSY;
         assert_eq!(broken > 0, is_defect, "{deviation:?}: {broken} broken");
+    }
+}
+
+/// Each feature makes a difference, only where it has done something, and breaks
+/// no invariant: with failures as well.
+fn features_keep_the_invariants(seeds: std::ops::Range<u64>) {
+    for feature in Feature::ALL {
+        let mut differ = 0;
+        for seed in seeds.clone() {
+            let choices = Choices::from_seed(seed).recorded();
+            match with_feature(choices, feature, |_| ()) {
+                Err(difference) => panic!("{feature:?}, seed {seed}: {}", report(&difference)),
+                Ok(summary) => differ += u32::from(summary.differs),
+            }
+        }
+        assert!(differ > 0, "{feature:?} makes no difference");
     }
 }

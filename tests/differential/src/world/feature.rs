@@ -4,7 +4,7 @@
 use std::mem::zeroed;
 use std::ptr::null_mut;
 
-use super::{ENDLESS, World, world};
+use super::{ENDLESS, World, data, links, world};
 use crate::feature::Feature;
 use crate::nginx as n;
 
@@ -16,6 +16,10 @@ pub(super) struct Extra {
     loans: Vec<*mut n::ngx_event_pipe_loan_t>,
     /// Where in the trace a feature has first done something.
     acted: Option<usize>,
+    /// What has been said to wait in upstream's socket, since the last reading.
+    waiting: Option<u64>,
+    /// How many raw buffers there were then.
+    allocated: i64,
     /// What the client has been said to take, and whether it did not once.
     promised: u64,
     broken: bool,
@@ -32,6 +36,8 @@ impl Extra {
                 settings: zeroed(),
                 loans: Vec::new(),
                 acted: None,
+                waiting: None,
+                allocated: 0,
                 promised: 0,
                 broken: false,
                 asked: 0,
@@ -65,6 +71,11 @@ impl World {
         self.extra.acted.get_or_insert(at);
     }
 
+    /// What was promised in an earlier turn is no longer true.
+    pub(super) fn start_turn(&mut self) {
+        self.extra.promised = 0;
+    }
+
     /// How much the output takes at least of what it is given now. As a rule
     /// the promise is kept.
     pub(super) fn promised(&mut self) -> u64 {
@@ -82,6 +93,49 @@ impl World {
         self.extra.broken
             || (self.extra.acted.is_some() && self.pipe.downstream_error() != 0)
             || !self.extra.state.loan.is_null()
+    }
+
+    /// Before buffers are received into: there are as many as are needed for what waits, and a loan takes no more
+    /// than the client does.
+    pub(super) fn check_reading(&mut self, bufs: &[*mut n::ngx_buf_t], limit: i64) {
+        let waiting = self.extra.waiting.take();
+        if bufs.iter().any(|&buf| self.is_lent(buf)) {
+            let in_memory: u64 = links(self.pipe.in_)
+                // SAFETY: shadows, whose data lies in memory.
+                .map(|buf| unsafe { data(buf) }.len() as u64)
+                .sum();
+            if limit as u64 + in_memory > self.extra.promised {
+                self.wrong("more is received into a loan than the client takes");
+            }
+            if waiting.is_none_or(|waiting| waiting <= 2 * self.config.size as u64) {
+                self.wrong("a loan is taken for what two buffers can hold");
+            }
+            return;
+        }
+        let Some(waiting) = waiting.filter(|_| self.config.feature == Some(Feature::Wide)) else {
+            return;
+        };
+
+        let waiting = match limit {
+            0 => waiting,
+            limit => waiting.min(limit as u64),
+        };
+        // SAFETY: raw buffers of the pool.
+        let room = |buf: &*mut n::ngx_buf_t| unsafe { (**buf).end.offset_from((**buf).last) };
+        let all: isize = bufs.iter().map(room).sum();
+        // New ones come last.
+        let before_last = all - bufs.last().map_or(0, room);
+        let allocated = self.pipe.allocated as i64;
+        let is_extended =
+            std::mem::replace(&mut self.extra.allocated, allocated) != allocated && bufs.len() > 1;
+
+        if is_extended && before_last as u64 >= waiting {
+            self.wrong("more buffers are allocated than what waits needs");
+        }
+        let may_have_more = allocated < self.config.bufs && !self.config.single_buf;
+        if may_have_more && (all as u64) < waiting {
+            self.wrong("fewer buffers are allocated than what waits needs");
+        }
     }
 
     /// Whether this is a raw buffer of the worker's, perhaps given back.
@@ -118,6 +172,9 @@ extern "C" fn ngx_event_pipe_glue_state(
 extern "C" fn ngx_event_pipe_glue_room(_: *mut n::ngx_event_pipe_t) -> usize {
     let w = world();
     w.act();
+    if !w.pipe.busy.is_null() {
+        w.wrong("the client's room is asked for while something is busy");
+    }
     w.extra.promised = match w.client.holds_nothing() {
         true => w.choices.pick(&[0, 1000, 10, 40]),
         false => 0,
@@ -130,11 +187,13 @@ extern "C" fn ngx_event_pipe_glue_waiting(_: *mut n::ngx_connection_t) -> usize 
     let w = world();
     w.act();
     let left = w.config.stream - w.received;
-    match w.choices.below(3) {
+    let waiting = match w.choices.below(3) {
         0 => 0,
-        1 => w.choices.below(left + 1) as usize,
-        _ => left as usize,
-    }
+        1 => w.choices.below(left + 1),
+        _ => left,
+    };
+    w.extra.waiting = Some(waiting);
+    waiting as usize
 }
 
 #[unsafe(no_mangle)]

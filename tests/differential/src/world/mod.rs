@@ -417,6 +417,7 @@ impl World {
 
     /// Calls the pipe, and notes its return code and the state that it leaves.
     pub fn call(&mut self, do_write: bool) -> isize {
+        self.start_turn();
         self.keep_busy_after_error();
         let pipe = self.side.pipe();
         let rc = self.enter(|me| {

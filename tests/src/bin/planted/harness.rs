@@ -15,6 +15,7 @@ const MEANS: &[(&str, &[&str])] = &[
     ("schedules", &["--count", "100000"]),
     ("torture", &["--torture", "--count", "300"]),
     ("deviations", &["--deviations", "--count", "20000"]),
+    ("features", &["--features", "--count", "40000"]),
 ];
 
 /// Without nginx's pipe beside it.

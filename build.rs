@@ -35,6 +35,7 @@ const CONSTANTS: &[&str] = &[
     "NGX_ABORT",
     "NGX_AGAIN",
     "NGX_ERROR",
+    "NGX_EVENT_PIPE_END_.*",
     "NGX_EVENT_PIPE_GLUE_CLOSE_EVENT",
     "NGX_LOG_ALERT",
     "NGX_LOG_DEBUG",
@@ -42,6 +43,7 @@ const CONSTANTS: &[&str] = &[
     "NGX_LOG_ERR",
     "NGX_LOG_WARN",
     "NGX_OK",
+    "ngx_current_msec",
 ];
 
 /// nginx's build conditions that matter to the pipe, and what they are here.

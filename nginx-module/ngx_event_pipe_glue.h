@@ -42,6 +42,58 @@ struct ngx_event_pipe_loan_s {
 };
 
 
+/* how a response has ended, as far as the pipe knows */
+
+enum {
+    /* the request ended before the pipe did */
+    NGX_EVENT_PIPE_END_ABORTED = 0,
+    NGX_EVENT_PIPE_END_COMPLETE,
+    NGX_EVENT_PIPE_END_UPSTREAM_CLOSED,
+    NGX_EVENT_PIPE_END_UPSTREAM_ERROR,
+    NGX_EVENT_PIPE_END_UPSTREAM_TIMEOUT,
+    NGX_EVENT_PIPE_END_CLIENT_ERROR,
+    NGX_EVENT_PIPE_END_CLIENT_TIMEOUT,
+    NGX_EVENT_PIPE_END_INTERNAL_ERROR,
+    NGX_EVENT_PIPE_ENDS
+};
+
+
+/* what a response costs, counted in passing; see src/counts.rs */
+
+typedef struct {
+    /* bytes of the body: behind the output, and with it (or fewer) */
+    off_t                            queued;
+    off_t                            held;
+
+    off_t                            peak;
+    off_t                            passed;
+    off_t                            spilled;
+    off_t                            lent;
+
+    ngx_uint_t                       reads;
+    ngx_uint_t                       writes;
+    ngx_uint_t                       loans;
+
+    ngx_uint_t                       blocked_count;
+    ngx_uint_t                       blocked_reads;
+    ngx_msec_t                       blocked_time;
+    ngx_msec_t                       client_time;
+    ngx_msec_t                       since;
+
+    ngx_uint_t                       end;
+
+    /* since the last turn upstream is held back, the client is waited for */
+    unsigned                         blocked:1;
+    unsigned                         waiting:1;
+
+    /* the output was given all there is */
+    unsigned                         rest:1;
+
+    /* nobody wants the body but a cache */
+    unsigned                         header_only:1;
+} ngx_event_pipe_counts_t;
+
+
 /* what the library keeps for a pipe beside the pipe itself */
 
 typedef struct {
@@ -56,6 +108,8 @@ typedef struct {
     size_t                           room;
 
     ngx_event_pipe_loan_t           *loan;
+
+    ngx_event_pipe_counts_t          counts;
 
     unsigned                         room_known:1;
     unsigned                         returns:1;
@@ -98,6 +152,9 @@ size_t ngx_event_pipe_glue_waiting(ngx_connection_t *c);
 /* takes a loan of the worker, up to its limit, and gives it back */
 ngx_event_pipe_loan_t *ngx_event_pipe_glue_borrow(ngx_event_pipe_state_t *state);
 void ngx_event_pipe_glue_give_back(ngx_event_pipe_loan_t *loan);
+
+/* notes in "end" what nginx has found since the last turn */
+void ngx_event_pipe_glue_note_end(ngx_event_pipe_state_t *state);
 
 
 #endif /* _NGX_EVENT_PIPE_GLUE_H_INCLUDED_ */

@@ -12,7 +12,7 @@
 #include <linux/sock_diag.h>
 #endif
 
-#include "ngx_event_pipe_glue.h"
+#include "ngx_event_pipe_http.h"
 
 
 static void *ngx_event_pipe_create_loc_conf(ngx_conf_t *cf);
@@ -82,6 +82,7 @@ ngx_module_t  ngx_event_pipe_http_module = {
 ngx_event_pipe_state_t *
 ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
 {
+    ngx_pool_cleanup_t         *cln;
     ngx_http_request_t         *r;
     ngx_event_pipe_state_t     *state;
     ngx_event_pipe_settings_t  *settings;
@@ -105,13 +106,19 @@ ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
         return NULL;
     }
 
-    state = ngx_pcalloc(p->pool, sizeof(ngx_event_pipe_state_t));
-    if (state == NULL) {
+    cln = ngx_pool_cleanup_add(p->pool, sizeof(ngx_event_pipe_state_t));
+    if (cln == NULL) {
         return NULL;
     }
 
+    cln->handler = ngx_event_pipe_http_count;
+    state = cln->data;
+
+    ngx_memzero(state, sizeof(ngx_event_pipe_state_t));
+
     state->pipe = p;
     state->settings = settings;
+    state->counts.header_only = p->downstream_error;
 
     ngx_http_set_ctx(r, state, ngx_event_pipe_http_module);
 

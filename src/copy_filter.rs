@@ -42,7 +42,7 @@ pub(crate) fn copy<'p>(p: Pipe<'p>, raw: Buf<'p>) -> Option<()> {
 }
 
 fn append<'p>(p: Pipe<'p>, link: Link<'p>) {
-    match p.last_in().filter(|_| p.input().is_some()) {
+    match p.input_end() {
         Some(slot) => slot.set(link),
         None => p.set_input(Some(link)),
     }

@@ -40,6 +40,7 @@
 //! | `recycle.rs` | the way of raw buffers back to be received into | `ngx_event_pipe_add_free_buf`, `..._drain_chains` |
 //! | `wide.rs` | reads and writes more at once than nginx does | |
 //! | `lend.rs` | the worker's large buffers, lent to one pipe at a time | |
+//! | `counts.rs` | what a response costs, for the log and the status | |
 //! | `copy_filter.rs` | the input filter of protocols without framing | `ngx_event_pipe_copy_input_filter` |
 //! | `dump.rs` | the chains in the debug log | |
 //! | `nginx/` | handles for nginx's structures, calls to its functions | |
@@ -69,6 +70,7 @@
 
 mod busy;
 mod copy_filter;
+mod counts;
 mod dump;
 #[cfg(not(test))]
 pub mod exports;

@@ -5,14 +5,24 @@
 use crate::Abort;
 use crate::nginx::{Event, Pipe, ngx_msec_t};
 use crate::read::read_upstream;
-use crate::wide;
+use crate::{counts, wide};
 use crate::write::{Written, write_to_downstream};
+
+/// One turn: does what can be done now, and registers what the next waits for.
+pub(crate) fn run(p: Pipe<'_>, write: bool) -> Result<(), Abort> {
+    counts::start_turn(p);
+    wide::start_turn(p);
+
+    let result = turn(p, write);
+
+    counts::end_turn(p, result);
+
+    result
+}
 
 /// Sends first if `write` is set, then reads and sends in turn for as long as a
 /// read brings something to send or waits for something to be sent.
-pub(crate) fn run(p: Pipe<'_>, mut write: bool) -> Result<(), Abort> {
-    wide::start_turn(p);
-
+fn turn(p: Pipe<'_>, mut write: bool) -> Result<(), Abort> {
     loop {
         if write {
             p.log().set_action(c"sending to client");

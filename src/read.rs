@@ -11,7 +11,7 @@ use crate::nginx::{
 use crate::nginx::{Level, error};
 use crate::shadow::remove_shadow_links;
 use crate::spill::{Spilled, spill};
-use crate::{Abort, dump, lend, rate, wide};
+use crate::{Abort, counts, dump, lend, rate, wide};
 
 /// Why a pass over upstream ends before its end.
 enum Leave {
@@ -163,9 +163,7 @@ fn receive<'p>(p: Pipe<'p>) -> Result<Received<'p>, Leave> {
         return Ok(Received::Enough);
     };
 
-    let size = upstream.recv_chain(chain, limit);
-
-    debug!(p.log(), c"pipe recv chain: %z", size);
+    let size = recv_chain(p, upstream, chain, limit);
 
     put_back(p, chain);
 
@@ -178,17 +176,30 @@ fn receive_into_loan<'p>(
     chain: Link<'p>,
     limit: off_t,
 ) -> Received<'p> {
-    let size = upstream.recv_chain(chain, limit);
-
-    debug!(p.log(), c"pipe recv chain: %z", size);
+    let size = recv_chain(p, upstream, chain, limit);
 
     if size > 0 {
+        counts::lent(p, size);
         put_back(p, chain);
     } else if let Some(own) = lend::without_loan(p, Some(chain)) {
         put_back(p, own);
     }
 
     judge(p, chain, size)
+}
+
+fn recv_chain<'p>(
+    p: Pipe<'p>,
+    upstream: Connection<'p>,
+    chain: Link<'p>,
+    limit: off_t,
+) -> isize {
+    let size = upstream.recv_chain(chain, limit);
+
+    counts::read(p);
+    debug!(p.log(), c"pipe recv chain: %z", size);
+
+    size
 }
 
 /// The chain goes back to the front of the free list, bytes or not.
@@ -447,11 +458,15 @@ fn pass_full_buffers<'p>(p: Pipe<'p>, chain: Link<'p>, size: isize) -> Result<()
 fn pass_raw_buf<'p>(p: Pipe<'p>, link: Link<'p>) -> Result<(), Abort> {
     let raw = link.buf();
     let num = p.num();
+    let end = p.input_end();
 
     raw.set_num(num);
     p.set_num(num.wrapping_add(1));
 
-    p.input_filter(raw).map_err(|_| Abort)
+    p.input_filter(raw).map_err(|_| Abort)?;
+    counts::queued(p, end);
+
+    Ok(())
 }
 
 /// If a partly filled buffer holds all that is still awaited, it need not wait

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::Abort;
+use crate::counts;
 use crate::lend;
 #[cfg(ngx_threads)]
 use crate::nginx::NGX_AGAIN;
@@ -177,6 +178,8 @@ fn written<'p>(
         p.set_buf_to_file(None);
         body = chain.next();
     }
+
+    counts::spilled(p, size);
 
     if size > 0 {
         link_to_out(p, file, size as off_t)?;

@@ -4,12 +4,12 @@
 
 use core::ffi::c_void;
 
-use crate::nginx::{Buf, Level, Link, Links, Pipe, debug, error};
+use crate::nginx::{Buf, FilterError, Level, Link, Links, Pipe, debug, error, off_t};
 use crate::read::{downstream_ready, upstream_finished};
 use crate::recycle::{drain_chains, release};
 #[cfg(ngx_threads)]
 use crate::spill::spill;
-use crate::{Abort, busy, lend, wide};
+use crate::{Abort, busy, counts, lend, wide};
 
 /// How many times in a row the output is flushed in vain before it must be
 /// someone else's turn: with asynchronous I/O it may hold on to what it has.
@@ -74,6 +74,8 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Written, Abort> {
             flushes = flushes.wrapping_add(1);
         }
 
+        counts::write(p, batch.bytes);
+
         let result = p.output_filter(batch.first);
 
         let sent = busy::sort(p, batch.first, batch.last);
@@ -83,6 +85,7 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Written, Abort> {
         }
 
         recycle(p, sent)?;
+        counts::written(p);
         wide::handed_over(p, batch.is_wide);
     }
 }
@@ -97,14 +100,14 @@ fn fail(p: Pipe<'_>) -> Result<(), Abort> {
 /// Upstream is finished, so no buffer is needed to receive into: hands over all
 /// there is, whatever the busy size.
 fn send_rest(p: Pipe<'_>) -> Result<(), Abort> {
+    let rest = counts::start_rest(p);
+
     keep_from_recycling(p.busy());
 
     if let Some(chain) = p.out() {
         debug!(p.log(), c"pipe write downstream flush out");
 
-        keep_from_recycling(Some(chain));
-
-        let sent = p.output_filter(Some(chain));
+        let sent = flush(p, chain);
 
         p.set_out(None);
 
@@ -121,9 +124,7 @@ fn send_rest(p: Pipe<'_>) -> Result<(), Abort> {
     if let Some(chain) = p.input() {
         debug!(p.log(), c"pipe write downstream flush in");
 
-        keep_from_recycling(Some(chain));
-
-        let sent = p.output_filter(Some(chain));
+        let sent = flush(p, chain);
 
         p.set_input(None);
 
@@ -135,8 +136,16 @@ fn send_rest(p: Pipe<'_>) -> Result<(), Abort> {
     debug!(p.log(), c"pipe write downstream done");
 
     p.set_downstream_done(true);
+    counts::rest_written(p, rest);
 
     Ok(())
+}
+
+fn flush<'p>(p: Pipe<'p>, chain: Link<'p>) -> Result<(), FilterError> {
+    keep_from_recycling(Some(chain));
+    counts::write(p, counts::unsent(Some(chain)));
+
+    p.output_filter(Some(chain))
 }
 
 /// The output postpones small data, but never in buffers that are to be
@@ -151,6 +160,8 @@ fn keep_from_recycling(chain: Option<Link<'_>>) {
 struct Batch<'p> {
     first: Option<Link<'p>>,
     last: Option<Link<'p>>,
+    /// Of the body, in memory and in the file.
+    bytes: off_t,
     /// The busy size is reached: the output must send, even with nothing new.
     flush: bool,
     /// It begins with what was spilled.
@@ -162,6 +173,7 @@ struct Batch<'p> {
 impl<'p> Batch<'p> {
     fn append(&mut self, link: Link<'p>) {
         link.set_next(None);
+        self.bytes = self.bytes.wrapping_add(link.buf().unsent());
 
         match self.last {
             Some(last) => last.set_next(Some(link)),
@@ -183,6 +195,7 @@ fn take_batch<'p>(p: Pipe<'p>) -> Batch<'p> {
     let mut batch = Batch {
         first: None,
         last: None,
+        bytes: 0,
         flush: false,
         has_file: false,
         is_wide: false,

@@ -62,6 +62,15 @@ impl Buf<'_> {
         distance(self.pos(), self.last())
     }
 
+    /// Bytes still to be sent, in memory or in the file.
+    pub(crate) fn unsent(self) -> off_t {
+        if self.in_file() {
+            self.file_last().wrapping_sub(self.file_pos())
+        } else {
+            self.len() as off_t
+        }
+    }
+
     /// Bytes that can still be received, `end - last`.
     pub(crate) fn room(self) -> isize {
         distance(self.last(), self.end())
@@ -147,6 +156,15 @@ impl<'p> Slot<'p> {
     /// The place, to hand it to nginx.
     pub(super) fn as_raw(self) -> *mut *mut ngx_chain_t {
         self.0.as_ptr()
+    }
+
+    /// The link in the place.
+    pub(crate) fn get(self) -> Option<Link<'p>> {
+        // SAFETY: valid during 'p (`from_raw`).
+        let link = unsafe { *self.as_raw() };
+
+        // SAFETY: null, or a link that lives as long.
+        unsafe { Link::from_raw(link) }
     }
 
     /// Puts a link into the place.

@@ -30,12 +30,12 @@ mod state;
 #[cfg(not(test))]
 pub(crate) use bindings::{NGX_ABORT, NGX_OK, ngx_buf_t, ngx_event_pipe_t, ngx_int_t};
 pub(crate) use bindings::{NGX_AGAIN, NGX_ERROR, ngx_msec_t, off_t};
-pub(crate) use chain::{Address, Buf, Link, Links};
+pub(crate) use chain::{Address, Buf, Link, Links, Slot};
 pub(crate) use event::{Connection, Event};
 pub(crate) use file::TempFile;
 pub(crate) use log::{Format, Level, debug, error};
-pub(crate) use pipe::{Pipe, wall_clock};
-pub(crate) use state::{Loan, State};
+pub(crate) use pipe::{FilterError, Pipe, clock, wall_clock};
+pub(crate) use state::{Counts, End, Loan, State};
 
 /// Ends the process, abort(3).
 #[cfg(all(debug_assertions, not(any(test, feature = "std"))))]

@@ -199,6 +199,11 @@ impl<'p> Pipe<'p> {
         unsafe { Slot::from_raw(self.last_in_raw()) }
     }
 
+    /// The end of `in`, if there is something in it.
+    pub(crate) fn input_end(self) -> Option<Slot<'p>> {
+        self.last_in().filter(|_| self.input().is_some())
+    }
+
     /// Notes where the next buffer of `in` is to be linked.
     pub(crate) fn set_last_in(self, slot: Slot<'p>) {
         self.set_last_in_raw(slot.as_raw());
@@ -286,6 +291,12 @@ fn filtered(rc: ngx_int_t) -> Result<(), FilterError> {
     } else {
         Ok(())
     }
+}
+
+/// The time in milliseconds since an unknown moment, as nginx has cached it.
+pub(crate) fn clock() -> ngx_msec_t {
+    // SAFETY: a variable that the event loop keeps, in this very thread.
+    unsafe { bindings::ngx_current_msec }
 }
 
 /// The wall clock in seconds, as nginx has cached it: `ngx_time`.

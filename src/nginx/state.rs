@@ -3,7 +3,10 @@
 //! The structures are declared in `nginx-module/ngx_event_pipe_glue.h`.
 
 use super::bindings::{
-    self, ngx_event_pipe_loan_s, ngx_event_pipe_settings_t, ngx_event_pipe_state_t, ngx_flag_t,
+    self, NGX_EVENT_PIPE_END_CLIENT_ERROR, NGX_EVENT_PIPE_END_COMPLETE,
+    NGX_EVENT_PIPE_END_INTERNAL_ERROR, NGX_EVENT_PIPE_END_UPSTREAM_CLOSED,
+    NGX_EVENT_PIPE_END_UPSTREAM_ERROR, ngx_event_pipe_counts_t, ngx_event_pipe_loan_s,
+    ngx_event_pipe_settings_t, ngx_event_pipe_state_t, ngx_flag_t, ngx_msec_t, ngx_uint_t, off_t,
 };
 use super::chain::{Buf, Link};
 use super::handle::handle;
@@ -49,6 +52,78 @@ impl Settings<'_> {
 }
 
 handle! {
+    /// What is counted of a response, `ngx_event_pipe_counts_t`.
+    Counts => ngx_event_pipe_counts_t;
+
+    /// Bytes of the body that are to be given to the output: those in `in`,
+    /// `writing` and `out`.
+    value queued: off_t => queued, set_queued;
+    /// Bytes that the output was given and has not sent, at the most.
+    value held: off_t => held, set_held;
+    /// The most bytes of both that have waited for the client.
+    value peak: off_t => peak, set_peak;
+    /// Bytes that the output was given.
+    value passed: off_t => passed, set_passed;
+    /// Bytes written to the temporary file, if not for a cache or store.
+    value spilled: off_t => spilled, set_spilled;
+    /// Bytes received into loans.
+    value lent: off_t => lent, set_lent;
+    /// Calls of `recv_chain`.
+    value reads: ngx_uint_t => reads, set_reads;
+    /// Calls of the output filter.
+    value writes: ngx_uint_t => writes, set_writes;
+    /// Loans that were received into.
+    value loans: ngx_uint_t => loans, set_loans;
+    /// How many times upstream was held back.
+    value blocked_count: ngx_uint_t => blocked_count, set_blocked_count;
+    /// The calls of `recv_chain` when it was the last time.
+    value blocked_reads: ngx_uint_t => blocked_reads, set_blocked_reads;
+    /// For how long it was, in milliseconds.
+    value blocked_time: ngx_msec_t => blocked_time, set_blocked_time;
+    /// For how long the client was waited for.
+    value client_time: ngx_msec_t => client_time, set_client_time;
+    /// When the last turn was.
+    value since: ngx_msec_t => since, set_since;
+    value end: ngx_uint_t => end_raw, set_end_raw;
+    /// The last turn has left upstream held back.
+    flag blocked: (blocked_raw, set_blocked_raw) => blocked, set_blocked;
+    /// The last turn has left something that the client is to take.
+    flag waiting: (waiting_raw, set_waiting_raw) => waiting, set_waiting;
+    /// The output was given all there is.
+    flag rest: (rest_raw, set_rest_raw) => rest, set_rest;
+    /// Nobody wants the body but a cache.
+    flag header_only: (header_only_raw, set_header_only_raw) => header_only;
+}
+
+/// How a response has ended within a turn of the pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum End {
+    /// All was received and given to the output.
+    Complete = NGX_EVENT_PIPE_END_COMPLETE,
+    /// Upstream has closed the connection too early.
+    UpstreamClosed = NGX_EVENT_PIPE_END_UPSTREAM_CLOSED,
+    /// Reading from upstream has failed, or it has broken its protocol.
+    UpstreamError = NGX_EVENT_PIPE_END_UPSTREAM_ERROR,
+    /// The output has failed.
+    ClientError = NGX_EVENT_PIPE_END_CLIENT_ERROR,
+    /// There was no memory, or no room on the disk, or likewise.
+    InternalError = NGX_EVENT_PIPE_END_INTERNAL_ERROR,
+}
+
+impl Counts<'_> {
+    /// Whether something is known to have gone wrong.
+    pub(crate) fn has_failed(self) -> bool {
+        self.end_raw() > NGX_EVENT_PIPE_END_COMPLETE as ngx_uint_t
+    }
+
+    /// Notes how the response has ended.
+    pub(crate) fn set_end(self, end: End) {
+        self.set_end_raw(end as ngx_uint_t);
+    }
+}
+
+handle! {
     /// A raw buffer that belongs to the worker and is lent to one pipe at a
     /// time, `ngx_event_pipe_loan_t`.
     Loan => ngx_event_pipe_loan_s;
@@ -74,6 +149,21 @@ impl<'p> Loan<'p> {
 }
 
 impl<'p> State<'p> {
+    /// What is counted.
+    pub(crate) fn counts(self) -> Counts<'p> {
+        // SAFETY: the field of a live structure (`from_raw`).
+        let counts = unsafe { &raw mut (*self.as_raw()).counts };
+
+        // SAFETY: the address of a field is not null; it lives as long.
+        unsafe { Counts::from_non_null(counts) }
+    }
+
+    /// Notes what nginx has found between two turns: that a peer has timed out.
+    pub(crate) fn note_end(self) {
+        // SAFETY: a live state, whose pipe is the one at hand.
+        unsafe { bindings::ngx_event_pipe_glue_note_end(self.as_raw()) }
+    }
+
     /// Takes a loan from the worker; `None` if it has lent what it may, or if
     /// there is no memory. It is the state's until it is given back, which
     /// nginx does when it destroys the pool at the latest.

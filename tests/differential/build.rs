@@ -82,6 +82,8 @@ fn main() {
         "interposed.h",
         "threads.c",
         "../../nginx-module/ngx_event_pipe_glue.h",
+        "../../nginx-module/ngx_event_pipe_counts.c",
+        "../../nginx-module/ngx_event_pipe_counts.h",
         "../../nginx-module/ngx_event_pipe_loan.c",
     ] {
         println!("cargo::rerun-if-changed={file}");
@@ -168,6 +170,7 @@ impl Nginx {
             .define("NGX_EVENT_PIPE_HTTP", "1")
             .file("environment.c")
             .file("../../nginx-module/ngx_event_pipe_rust_module.c")
+            .file("../../nginx-module/ngx_event_pipe_counts.c")
             .compile("environment");
 
         // Of nginx's sources only a few functions are reached.
@@ -210,6 +213,8 @@ impl Nginx {
             .allowlist_function("(stock_)?ngx_event_pipe(_copy_input_filter|_add_free_buf)?")
             .allowlist_function("real_ngx_event_pipe_glue_(borrow|give_back)")
             .allowlist_type("ngx_event_pipe_state_t")
+            .allowlist_function("ngx_event_pipe_end")
+            .allowlist_var("ngx_current_msec|NGX_EVENT_PIPE_END_.*")
             .allowlist_function("harness_(init|set_clock|first_file_name)|real_ngx_.*")
             .allowlist_function("ngx_(create|destroy)_pool|ngx_create_temp_buf")
             .allowlist_function("ngx_chain_get_free_buf|ngx_event_pipe_glue_del_timer")

@@ -13,7 +13,7 @@
 #include <ngx_thread_pool.h>
 #endif
 
-#include "ngx_event_pipe_glue.h"
+#include "ngx_event_pipe_counts.h"
 
 
 /* the pipe of nginx, compiled with its three symbols renamed */

@@ -113,6 +113,7 @@ impl Run {
             return false;
         }
         if self.steps == 0 || self.take(self.step) == Request::Ended {
+            self.world.check_ended();
             self.world.end();
             self.ended = true;
             return true;

@@ -51,6 +51,7 @@ pub(super) unsafe extern "C" fn output_filter(
 ) -> n::ngx_int_t {
     let w = world();
     let described = w.describe_chain(chain);
+    w.seen.write(chain);
 
     let result = match w.fails(Fallible::OutputFilter) {
         true => w.fail_to_take(chain),

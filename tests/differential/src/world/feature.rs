@@ -10,7 +10,7 @@ use crate::nginx as n;
 
 /// The part of a world that only this pipe knows.
 pub(super) struct Extra {
-    state: n::ngx_event_pipe_state_t,
+    pub(super) state: n::ngx_event_pipe_state_t,
     settings: n::ngx_event_pipe_settings_t,
     /// Loans of this world, those that were given back included.
     loans: Vec<*mut n::ngx_event_pipe_loan_t>,
@@ -59,6 +59,8 @@ impl World {
         }
         extra.state.pipe = &raw mut self.pipe;
         extra.state.settings = &raw mut extra.settings;
+        let header_only = self.config.header_only;
+        extra.state.counts.set_header_only(header_only.into());
     }
 
     /// Where a feature has first done something.

@@ -7,6 +7,7 @@
 //! put down in a trace.
 
 mod client;
+mod counts;
 mod events;
 mod feature;
 mod file;
@@ -28,6 +29,7 @@ use crate::nginx as n;
 use crate::trace::{Event, Names};
 
 use client::Client;
+use counts::Seen;
 use feature::Extra;
 use file::Disk;
 
@@ -106,6 +108,7 @@ pub struct World {
     preread: n::ngx_chain_t,
     strange: Strange,
     extra: Extra,
+    seen: Seen,
 
     /// Calls so far that may fail, and the one that the schedule made fail.
     fallible: u32,
@@ -183,6 +186,7 @@ impl World {
                 preread: zeroed(),
                 strange: zeroed(),
                 extra: Extra::new(),
+                seen: Seen::default(),
                 fallible: 0,
                 failed: None,
                 received: 0,
@@ -419,6 +423,7 @@ impl World {
     pub fn call(&mut self, do_write: bool) -> isize {
         self.start_turn();
         self.keep_busy_after_error();
+        self.see_peers();
         let pipe = self.side.pipe();
         let rc = self.enter(|me| {
             // SAFETY: a pipe that is set up; callbacks come back by pointers.
@@ -432,6 +437,7 @@ impl World {
         if rc == n::NGX_OK as isize {
             self.check();
         }
+        self.see_turn(rc);
         rc
     }
 

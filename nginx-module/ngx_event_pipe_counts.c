@@ -1,0 +1,157 @@
+
+/*
+ * What a response has cost, when it is over: how it ended, and what it adds to
+ * the totals.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_event_pipe.h>
+
+#include "ngx_event_pipe_counts.h"
+
+
+static void ngx_event_pipe_add(ngx_atomic_t *total, ngx_atomic_int_t n);
+static ngx_uint_t ngx_event_pipe_peak_bucket(off_t peak);
+static ngx_uint_t ngx_event_pipe_share_bucket(ngx_event_pipe_t *p);
+
+
+ngx_str_t  ngx_event_pipe_end_names[] = {
+    ngx_string("aborted"),
+    ngx_string("complete"),
+    ngx_string("upstream_closed"),
+    ngx_string("upstream_error"),
+    ngx_string("upstream_timeout"),
+    ngx_string("client_error"),
+    ngx_string("client_timeout"),
+    ngx_string("internal_error")
+};
+
+
+/*
+ * The pipe notes what goes wrong in a turn of its own.  A flag that nginx sets
+ * between two turns is that of a peer that has timed out.
+ */
+
+ngx_uint_t
+ngx_event_pipe_end(ngx_event_pipe_state_t *state)
+{
+    ngx_uint_t         end;
+    ngx_event_pipe_t  *p;
+
+    p = state->pipe;
+    end = state->counts.end;
+
+    if (end == NGX_EVENT_PIPE_END_ABORTED && p->upstream_error) {
+        return NGX_EVENT_PIPE_END_UPSTREAM_TIMEOUT;
+    }
+
+    if (end <= NGX_EVENT_PIPE_END_COMPLETE
+        && p->downstream_error && !state->counts.header_only)
+    {
+        return NGX_EVENT_PIPE_END_CLIENT_TIMEOUT;
+    }
+
+    return end;
+}
+
+
+void
+ngx_event_pipe_glue_note_end(ngx_event_pipe_state_t *state)
+{
+    state->counts.end = ngx_event_pipe_end(state);
+}
+
+
+void
+ngx_event_pipe_pass_time(ngx_event_pipe_counts_t *counts, ngx_msec_t now)
+{
+    if (counts->blocked) {
+        counts->blocked_time += now - counts->since;
+    }
+
+    if (counts->waiting) {
+        counts->client_time += now - counts->since;
+    }
+
+    counts->since = now;
+}
+
+
+static void
+ngx_event_pipe_add(ngx_atomic_t *total, ngx_atomic_int_t n)
+{
+    if (n) {
+        (void) ngx_atomic_fetch_add(total, n);
+    }
+}
+
+
+void
+ngx_event_pipe_add_to_totals(ngx_event_pipe_totals_t *totals,
+    ngx_event_pipe_state_t *state)
+{
+    ngx_event_pipe_t         *p;
+    ngx_event_pipe_counts_t  *counts;
+
+    p = state->pipe;
+    counts = &state->counts;
+
+    ngx_event_pipe_add(&totals->responses, 1);
+    ngx_event_pipe_add(&totals->received, p->read_length);
+    ngx_event_pipe_add(&totals->passed, counts->passed);
+    ngx_event_pipe_add(&totals->spilled_responses, counts->spilled != 0);
+    ngx_event_pipe_add(&totals->spilled, counts->spilled);
+    ngx_event_pipe_add(&totals->blocked_responses, counts->blocked_count != 0);
+    ngx_event_pipe_add(&totals->blocked_count, counts->blocked_count);
+    ngx_event_pipe_add(&totals->blocked_time, counts->blocked_time);
+    ngx_event_pipe_add(&totals->client_time, counts->client_time);
+    ngx_event_pipe_add(&totals->reads, counts->reads);
+    ngx_event_pipe_add(&totals->writes, counts->writes);
+    ngx_event_pipe_add(&totals->loans, counts->loans);
+    ngx_event_pipe_add(&totals->lent, counts->lent);
+    ngx_event_pipe_add(&totals->peak, counts->peak);
+    ngx_event_pipe_add(&totals->peaks[ngx_event_pipe_peak_bucket(counts->peak)],
+                       1);
+    ngx_event_pipe_add(&totals->share,
+                       p->bufs.num ? p->allocated * 1000 / p->bufs.num : 0);
+    ngx_event_pipe_add(&totals->shares[ngx_event_pipe_share_bucket(p)], 1);
+    ngx_event_pipe_add(&totals->ends[ngx_event_pipe_end(state)], 1);
+}
+
+
+static ngx_uint_t
+ngx_event_pipe_peak_bucket(off_t peak)
+{
+    off_t       limit;
+    ngx_uint_t  i;
+
+    if (peak <= 0) {
+        return 0;
+    }
+
+    limit = NGX_EVENT_PIPE_PEAK_MIN;
+
+    for (i = 1; i < NGX_EVENT_PIPE_PEAKS - 1 && peak > limit; i++) {
+        limit *= 2;
+    }
+
+    return i;
+}
+
+
+static ngx_uint_t
+ngx_event_pipe_share_bucket(ngx_event_pipe_t *p)
+{
+    ngx_uint_t  n;
+
+    n = NGX_EVENT_PIPE_SHARES - 1;
+
+    if (p->allocated <= 0 || p->bufs.num <= 0) {
+        return 0;
+    }
+
+    return ngx_min((p->allocated * n + p->bufs.num - 1) / p->bufs.num, n);
+}

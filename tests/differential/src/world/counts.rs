@@ -1,0 +1,215 @@
+//! What this pipe counts of a response, against what its world has seen.
+
+use super::{World, links};
+use crate::nginx as n;
+use crate::world::Side;
+
+/// What a world has seen of a response.
+#[derive(Default)]
+pub(super) struct Seen {
+    reads: usize,
+    writes: usize,
+    passed: i64,
+    loans: usize,
+    lent: i64,
+    /// The most that has waited for the client.
+    peak: i64,
+    blocked: Span,
+    waiting: Span,
+    end: u32,
+}
+
+/// Something that has been so, from the end of one call to the start of the
+/// next, or has not.
+#[derive(Default)]
+struct Span {
+    since: Option<usize>,
+    time: usize,
+    count: usize,
+    reads: usize,
+}
+
+impl Span {
+    fn pass(&mut self, now: usize) {
+        if let Some(since) = self.since.take() {
+            self.time += now - since;
+        }
+    }
+
+    fn start(&mut self, now: usize, reads: usize, went_on: bool) {
+        if !went_on || self.reads != reads {
+            self.count += 1;
+        }
+        self.reads = reads;
+        self.since = Some(now);
+    }
+}
+
+impl Seen {
+    pub(super) fn read(&mut self, into_loan: bool, result: isize) {
+        self.reads += 1;
+        if into_loan && result > 0 {
+            self.loans += 1;
+            self.lent += result as i64;
+        }
+    }
+
+    pub(super) fn write(&mut self, chain: *mut n::ngx_chain_t) {
+        self.writes += 1;
+        self.passed += unsent(links(chain));
+    }
+}
+
+fn unsent(bufs: impl Iterator<Item = *mut n::ngx_buf_t>) -> i64 {
+    // SAFETY: buffers of the pool.
+    bufs.map(|buf| unsafe { &*buf })
+        .map(|b| match b.in_file() {
+            0 => b.last as i64 - b.pos as i64,
+            _ => b.file_last - b.file_pos,
+        })
+        .sum()
+}
+
+/// nginx's clock.
+fn now() -> usize {
+    // SAFETY: a variable of this thread.
+    unsafe { (&raw const n::ngx_current_msec).read_volatile() }
+}
+
+impl World {
+    fn counts(&self) -> bool {
+        self.config.has_state && matches!(self.side, Side::Ours)
+    }
+
+    /// Before a call: what has become of the peers since the last.
+    pub(super) fn see_peers(&mut self) {
+        if self.seen.end == n::NGX_EVENT_PIPE_END_ABORTED && self.pipe.upstream_error() != 0 {
+            self.seen.end = n::NGX_EVENT_PIPE_END_UPSTREAM_TIMEOUT;
+        } else if self.seen.end <= n::NGX_EVENT_PIPE_END_COMPLETE && self.client_has_failed() {
+            self.seen.end = n::NGX_EVENT_PIPE_END_CLIENT_TIMEOUT;
+        }
+    }
+
+    fn client_has_failed(&self) -> bool {
+        self.pipe.downstream_error() != 0 && !self.config.header_only
+    }
+
+    /// After a call.
+    pub(super) fn see_turn(&mut self, rc: isize) {
+        if !self.counts() {
+            return;
+        }
+        let went_well = rc == n::NGX_OK as isize;
+        self.see_end(went_well);
+        self.see_spans(went_well);
+        if went_well && self.pipe.downstream_error() == 0 {
+            self.seen.peak = self.seen.peak.max(self.waiting());
+        }
+        self.check_counts(went_well);
+    }
+
+    fn see_end(&mut self, went_well: bool) {
+        let p = &self.pipe;
+        if self.seen.end > n::NGX_EVENT_PIPE_END_COMPLETE {
+            return;
+        }
+        self.seen.end = if !went_well {
+            n::NGX_EVENT_PIPE_END_INTERNAL_ERROR
+        } else if self.client_has_failed() {
+            n::NGX_EVENT_PIPE_END_CLIENT_ERROR
+        } else if p.upstream_done() != 0 || (p.upstream_eof() != 0 && p.length == -1) {
+            n::NGX_EVENT_PIPE_END_COMPLETE
+        } else if p.upstream_error() != 0 {
+            n::NGX_EVENT_PIPE_END_UPSTREAM_ERROR
+        } else if p.upstream_eof() != 0 {
+            n::NGX_EVENT_PIPE_END_UPSTREAM_CLOSED
+        } else {
+            self.seen.end
+        };
+    }
+
+    fn see_spans(&mut self, went_well: bool) {
+        let now = now();
+        let held_back = went_well
+            && !self.is_finished()
+            && !self.pipe.upstream.is_null()
+            && self.upstream.fd != -1
+            && self.upstream_read.ready() != 0
+            && self.upstream_read.delayed() == 0;
+        let was = self.seen.blocked.since.is_some();
+        self.seen.blocked.pass(now);
+        if held_back {
+            let reads = self.seen.reads;
+            self.seen.blocked.start(now, reads, was);
+        }
+
+        let ours = self.downstream.data == self.pipe.output_ctx;
+        let awaited = went_well
+            && ours
+            && self.pipe.downstream_error() == 0
+            && self.downstream_write.ready() == 0
+            && self.downstream_write.delayed() == 0
+            && (self.waiting() > 0 || (!self.is_finished() && !self.pipe.busy.is_null()));
+        self.seen.waiting.pass(now);
+        if awaited {
+            self.seen.waiting.start(now, 0, false);
+        }
+    }
+
+    /// Bytes that the client does not have yet: behind the output, and with it.
+    fn waiting(&self) -> i64 {
+        let header = links(self.pipe.writing)
+            .filter(|&buf| std::ptr::eq(buf, &self.header_to_file))
+            .map(|_| self.config.header as i64)
+            .sum::<i64>();
+        let queued = [self.pipe.in_, self.pipe.writing, self.pipe.out]
+            .into_iter()
+            .flat_map(links);
+        unsent(queued.chain(self.client.bufs())) - header
+    }
+
+    fn check_counts(&mut self, went_well: bool) {
+        let c = self.extra.state.counts;
+        if c.reads != self.seen.reads || c.writes != self.seen.writes {
+            self.wrong("reads or writes are not counted");
+        }
+        if c.passed != self.seen.passed {
+            self.wrong("what is passed on is not counted");
+        }
+        if c.loans != self.seen.loans || c.lent != self.seen.lent {
+            self.wrong("loans are not counted");
+        }
+        let spilled = match self.config.cacheable {
+            true => 0,
+            false => self.disk.written,
+        };
+        if went_well && self.pipe.writing.is_null() && c.spilled != spilled {
+            self.wrong("what is spilled is not counted");
+        }
+        // While a thread writes, what is sent of the rest is not looked for.
+        let exact = !self.config.threads;
+        if c.peak < self.seen.peak || (exact && c.peak != self.seen.peak) {
+            self.wrong("the peak is not what has waited");
+        }
+        let blocked = &self.seen.blocked;
+        if c.blocked_count != blocked.count || c.blocked_time != blocked.time {
+            self.wrong("the time that upstream is held back is not counted");
+        }
+        if c.client_time != self.seen.waiting.time {
+            self.wrong("the time that the client is waited for is not counted");
+        }
+    }
+
+    /// The request is over.
+    pub fn check_ended(&mut self) {
+        if !self.counts() {
+            return;
+        }
+        self.see_peers();
+        // SAFETY: a live state.
+        let end = unsafe { n::ngx_event_pipe_end(&raw mut self.extra.state) };
+        if end != self.seen.end as usize {
+            self.wrong("the response has ended otherwise");
+        }
+    }
+}

@@ -1,15 +1,15 @@
 //! What a response costs, counted in passing: the variables of the access log
 //! and the totals of the status are made of it. (nginx has nothing like it.)
 //!
-//! A byte of the body *waits for the client* from the moment when a turn of the
-//! pipe has ended without the output having sent it. Within a turn nobody waits:
-//! what can be done is being done.
+//! What *waits for the client* are those bytes of the body that are not sent when
+//! a turn of the pipe ends, although nothing more can be sent. Within a turn
+//! nobody waits: what can be done is being done.
 
 #![forbid(unsafe_code)]
 
 use crate::Abort;
 use crate::nginx::{Counts, End, Link, Links, Pipe, Slot, clock, off_t};
-use crate::read::upstream_finished;
+use crate::read::{downstream_ready, upstream_finished};
 
 /// Where the pipe counts; `None` if it has no state.
 fn counts<'p>(p: Pipe<'p>) -> Option<Counts<'p>> {
@@ -129,13 +129,6 @@ pub(crate) fn rest_written<'p>(p: Pipe<'p>, rest: Option<Rest<'p>>) {
     }
 }
 
-/// Nobody is there to take what waits.
-pub(crate) fn drained(p: Pipe<'_>) {
-    if let Some(counts) = counts(p) {
-        counts.set_queued(0);
-    }
-}
-
 /// Since the last turn, a peer may have timed out.
 pub(crate) fn start_turn(p: Pipe<'_>) {
     if let Some(state) = p.state() {
@@ -159,7 +152,7 @@ pub(crate) fn end_turn(p: Pipe<'_>, result: Result<(), Abort>) {
 
     let goes_on = result.is_ok();
 
-    if goes_on && !p.downstream_error() {
+    if goes_on && !p.downstream_error() && !downstream_ready(p) {
         measure(p, counts);
     }
 

@@ -5,8 +5,8 @@
 use crate::Abort;
 use crate::nginx::{Event, Pipe, ngx_msec_t};
 use crate::read::read_upstream;
-use crate::{counts, wide};
 use crate::write::{Written, write_to_downstream};
+use crate::{counts, wide};
 
 /// One turn: does what can be done now, and registers what the next waits for.
 pub(crate) fn run(p: Pipe<'_>, write: bool) -> Result<(), Abort> {

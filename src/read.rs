@@ -188,12 +188,7 @@ fn receive_into_loan<'p>(
     judge(p, chain, size)
 }
 
-fn recv_chain<'p>(
-    p: Pipe<'p>,
-    upstream: Connection<'p>,
-    chain: Link<'p>,
-    limit: off_t,
-) -> isize {
+fn recv_chain<'p>(p: Pipe<'p>, upstream: Connection<'p>, chain: Link<'p>, limit: off_t) -> isize {
     let size = upstream.recv_chain(chain, limit);
 
     counts::read(p);

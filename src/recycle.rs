@@ -4,7 +4,6 @@
 #![forbid(unsafe_code)]
 
 use crate::Abort;
-use crate::counts;
 use crate::lend;
 use crate::nginx::{Buf, Link, Pipe};
 
@@ -70,8 +69,6 @@ pub(crate) fn release<'p>(p: Pipe<'p>, shadow: Buf<'p>) -> Result<(), Abort> {
 /// error: HTTP/2 goes on to send the frames that it has queued. (The C original
 /// recycles those buffers too, before nginx 1.30.6.) They go with the pool.
 pub(crate) fn drain_chains(p: Pipe<'_>) -> Result<(), Abort> {
-    counts::drained(p);
-
     while let Some(chain) = take_unsent(p) {
         let mut next = Some(chain);
 

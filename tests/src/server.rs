@@ -73,6 +73,8 @@ pub fn free_address() -> Result<SocketAddr> {
 pub struct Conf {
     prefix: TempDir,
     listen: Vec<SocketAddr>,
+    /// How many workers there are.
+    pub workers: usize,
     /// The level of the error log.
     pub log_level: &'static str,
     /// Goes to the top level.
@@ -93,6 +95,7 @@ impl Conf {
         Ok(Self {
             prefix: TempDir::with_prefix("pipe-nginx-")?,
             listen: Vec::new(),
+            workers: 1,
             log_level: "info",
             main: String::new(),
             events: String::new(),
@@ -133,6 +136,7 @@ impl Conf {
             false => format!("server {{\n{}\n}}", self.server),
         };
         let Self {
+            workers,
             log_level,
             main,
             events,
@@ -140,7 +144,7 @@ impl Conf {
             ..
         } = self;
         format!(
-            "daemon off;\n{user}\npid nginx.pid;\nworker_processes 1;\n\
+            "daemon off;\n{user}\npid nginx.pid;\nworker_processes {workers};\n\
              worker_shutdown_timeout 20s;\n\
              error_log error.log {log_level};\n{main}\n\
              events {{\n{events}\n}}\n\
@@ -208,6 +212,27 @@ impl Nginx {
         }
         let said = fs::read_to_string(self.prefix().join("stderr")).unwrap_or_default();
         Err(Error::other(format!("nginx does not start: {said}")))
+    }
+
+    /// What `nginx -t` says of the configuration: an error if it refuses it.
+    pub fn test(binary: &Path, configure: impl FnOnce(&mut Conf)) -> Result<String> {
+        let mut conf = Conf::new()?;
+        configure(&mut conf);
+
+        let prefix = conf.prefix();
+        fs::write(prefix.join("nginx.conf"), conf.text())?;
+        for folder in ["temp", "logs"] {
+            fs::create_dir(prefix.join(folder))?;
+        }
+        let output = checker::command(binary, prefix)?
+            .args(["-t", "-c", "nginx.conf", "-e", "error.log", "-p"])
+            .arg(prefix)
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        match output.status.success() {
+            true => Ok(said),
+            false => Err(Error::other(said)),
+        }
     }
 
     /// The directory all of its files are in.
@@ -289,6 +314,22 @@ impl Nginx {
             .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
             .filter(|target| !own.contains(target))
             .collect()
+    }
+
+    /// Has it read its configuration again (SIGHUP), and waits until new workers
+    /// have taken the place of the old ones.
+    pub fn reload(&self) -> Result<()> {
+        let old = self.workers();
+        // SAFETY: it has not been waited for, so the id is still its own.
+        unsafe { libc::kill(self.master.id() as libc::pid_t, libc::SIGHUP) };
+        let replaced = || {
+            let now = self.workers();
+            now.len() == old.len() && now.iter().all(|pid| !old.contains(pid))
+        };
+        match wait(replaced) {
+            true => Ok(()),
+            false => Err(Error::other("nginx does not reload")),
+        }
     }
 
     /// Asks it to end gracefully (SIGQUIT) and says what remained.

@@ -90,6 +90,12 @@ impl World {
         }
     }
 
+    fn client_is_ready(&self) -> bool {
+        self.downstream.data == self.pipe.output_ctx
+            && self.downstream_write.ready() != 0
+            && self.downstream_write.delayed() == 0
+    }
+
     fn client_has_failed(&self) -> bool {
         self.pipe.downstream_error() != 0 && !self.config.header_only
     }
@@ -102,7 +108,7 @@ impl World {
         let went_well = rc == n::NGX_OK as isize;
         self.see_end(went_well);
         self.see_spans(went_well);
-        if went_well && self.pipe.downstream_error() == 0 {
+        if went_well && self.pipe.downstream_error() == 0 && !self.client_is_ready() {
             self.seen.peak = self.seen.peak.max(self.waiting());
         }
         self.check_counts(went_well);

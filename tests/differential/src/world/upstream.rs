@@ -29,7 +29,8 @@ pub(super) unsafe extern "C" fn recv_chain(
     }
 
     let result = w.receive(&bufs, room, limit);
-    w.seen.read(bufs.iter().any(|&buf| w.is_workers(buf)), result);
+    w.seen
+        .read(bufs.iter().any(|&buf| w.is_workers(buf)), result);
 
     w.trace.push(Event::Recv {
         into,

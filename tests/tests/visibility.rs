@@ -408,6 +408,22 @@ fn why_it_ended() -> Result<()> {
     stage.stop()
 }
 
+/// Where the temporary file would be, there is no folder.
+#[test]
+fn a_disk_that_fails_is_an_internal_error() -> Result<()> {
+    let stage = Stage::with_location(&format!("{SMALL} proxy_temp_path broken;"))?;
+    let folder = stage.nginx.prefix().join("broken");
+    fs::remove_dir(&folder)?;
+    fs::write(&folder, "in the way")?;
+
+    stage.play("/", Reply::random(13, LARGE));
+    stage.ask("/", Manner::STALLED)?;
+    let line = stage.line("/")?;
+    assert_eq!(line.text("end"), "internal_error");
+    assert_eq!(line.number("spilled"), 0);
+    stage.nginx.stop().map(drop)
+}
+
 #[test]
 fn subrequests_have_values_of_their_own() -> Result<()> {
     let stage = Stage::start(|conf| {
@@ -438,10 +454,12 @@ fn without_a_pipe_and_after_a_redirect() -> Result<()> {
                                      post_action @after; }\n\
                         location @after { return 204; }\n\
                         location /unbuffered { proxy_pass http://peer; proxy_buffering off; }\n\
+                        location /off { proxy_pass http://peer; event_pipe_extensions off; }\n\
                         location /none { return 204; }\n";
     })?;
     stage.play("/unbuffered", Reply::random(11, 100));
-    for path in ["/unbuffered", "/none"] {
+    stage.play("/off", Reply::random(11, 100));
+    for path in ["/unbuffered", "/off", "/none"] {
         stage.ask(path, Manner::FAST)?;
         let line = stage.line(path)?;
         assert!(VARIABLES.iter().all(|name| line.text(name) == "-"));

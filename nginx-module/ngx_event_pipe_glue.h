@@ -25,6 +25,7 @@ typedef struct {
     ngx_flag_t                       extensions;
     ngx_flag_t                       wide;
     size_t                           lend;
+    ngx_flag_t                       spill_fallback;
 } ngx_event_pipe_settings_t;
 
 
@@ -60,6 +61,9 @@ typedef struct {
     unsigned                         room_known:1;
     unsigned                         returns:1;
     unsigned                         narrow:1;
+
+    /* writing to disk has failed: not again for this response */
+    unsigned                         memory_only:1;
 } ngx_event_pipe_state_t;
 
 
@@ -98,6 +102,9 @@ size_t ngx_event_pipe_glue_waiting(ngx_connection_t *c);
 /* takes a loan of the worker, up to its limit, and gives it back */
 ngx_event_pipe_loan_t *ngx_event_pipe_glue_borrow(ngx_event_pipe_state_t *state);
 void ngx_event_pipe_glue_give_back(ngx_event_pipe_loan_t *loan);
+
+/* what was to be kept of a response is not: no cache entry, no stored file */
+void ngx_event_pipe_glue_discard(ngx_event_pipe_t *p);
 
 
 #endif /* _NGX_EVENT_PIPE_GLUE_H_INCLUDED_ */

@@ -44,6 +44,13 @@ static ngx_command_t  ngx_event_pipe_http_commands[] = {
       offsetof(ngx_event_pipe_settings_t, lend),
       NULL },
 
+    { ngx_string("event_pipe_spill_fallback"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_event_pipe_settings_t, spill_fallback),
+      NULL },
+
       ngx_null_command
 };
 
@@ -244,6 +251,45 @@ ngx_event_pipe_socket_room(ngx_connection_t *c)
 }
 
 
+/*
+ * As nginx does it when a response does not end well.  The file stays open: what
+ * it has of the response is still to be sent.
+ */
+
+void
+ngx_event_pipe_glue_discard(ngx_event_pipe_t *p)
+{
+    ngx_file_t           *file;
+    ngx_http_request_t   *r;
+    ngx_http_upstream_t  *u;
+
+    r = p->output_ctx;
+    u = r->upstream;
+    file = &p->temp_file->file;
+
+#if (NGX_HTTP_CACHE)
+
+    if (u->cacheable) {
+        u->cacheable = 0;
+        ngx_http_file_cache_free(r->cache, p->temp_file);
+    }
+
+#endif
+
+    if (u->store) {
+        u->store = 0;
+
+        if (file->fd != NGX_INVALID_FILE
+            && ngx_delete_file(file->name.data) == NGX_FILE_ERROR)
+        {
+            ngx_log_error(NGX_LOG_CRIT, p->log, ngx_errno,
+                          ngx_delete_file_n " \"%s\" failed",
+                          file->name.data);
+        }
+    }
+}
+
+
 static void *
 ngx_event_pipe_create_loc_conf(ngx_conf_t *cf)
 {
@@ -257,6 +303,7 @@ ngx_event_pipe_create_loc_conf(ngx_conf_t *cf)
     settings->extensions = NGX_CONF_UNSET;
     settings->wide = NGX_CONF_UNSET;
     settings->lend = NGX_CONF_UNSET_SIZE;
+    settings->spill_fallback = NGX_CONF_UNSET;
 
     return settings;
 }
@@ -271,6 +318,7 @@ ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->extensions, prev->extensions, 1);
     ngx_conf_merge_value(conf->wide, prev->wide, 1);
     ngx_conf_merge_size_value(conf->lend, prev->lend, 1024 * 1024);
+    ngx_conf_merge_value(conf->spill_fallback, prev->spill_fallback, 1);
 
     return NGX_CONF_OK;
 }

@@ -132,4 +132,10 @@ ngx_event_pipe_glue_waiting(ngx_connection_t *c)
     return 0;
 }
 
+
+void
+ngx_event_pipe_glue_discard(ngx_event_pipe_t *p)
+{
+}
+
 #endif

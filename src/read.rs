@@ -11,7 +11,7 @@ use crate::nginx::{
 use crate::nginx::{Level, error};
 use crate::shadow::remove_shadow_links;
 use crate::spill::{Spilled, spill};
-use crate::{Abort, dump, lend, rate, wide};
+use crate::{Abort, dump, fallback, lend, rate, wide};
 
 /// Why a pass over upstream ends before its end.
 enum Leave {
@@ -373,7 +373,9 @@ pub(crate) fn downstream_ready(p: Pipe<'_>) -> bool {
 /// The client is slow or the response is to be kept: moves data of `in` to the
 /// temporary file, if that may still grow, and takes the buffers it was in.
 fn spill_for_raw_bufs<'p>(p: Pipe<'p>) -> Result<Option<Link<'p>>, Leave> {
-    let may_grow = |offset| p.cacheable() || offset < p.max_temp_file_size();
+    let may_grow = |offset| {
+        p.cacheable() || (offset < p.max_temp_file_size() && !fallback::is_memory_only(p))
+    };
 
     let Some(file) = p.temp_file().filter(|file| may_grow(file.offset())) else {
         debug!(p.log(), c"no pipe bufs to read in");

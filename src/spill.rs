@@ -3,8 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::Abort;
-use crate::lend;
+use crate::{Abort, fallback, lend};
 #[cfg(ngx_threads)]
 use crate::nginx::NGX_AGAIN;
 use crate::nginx::{Link, NGX_ERROR, Pipe, TempFile, debug, off_t};
@@ -15,7 +14,7 @@ use crate::shadow::remove_shadow_links;
 pub(crate) enum Spilled {
     /// The data is in the file, its buffers are free.
     Done,
-    /// Nothing could be spilled within the limits.
+    /// Nothing could be spilled, or not within the limits.
     Busy,
     /// A thread is writing.
     #[cfg_attr(not(ngx_threads), allow(dead_code))]
@@ -165,7 +164,7 @@ fn written<'p>(
     mut size: isize,
 ) -> Result<Spilled, Abort> {
     if size == NGX_ERROR as isize {
-        return Err(Abort);
+        return fallback::go_on_in_memory(p, chain).map(|()| Spilled::Busy);
     }
 
     let mut body = Some(chain);

@@ -55,7 +55,7 @@ handle! {
     /// This pass has brought something to send.
     flag read: (read_raw, set_read_raw) => read, set_read;
     /// The whole response goes to the temporary file: for the cache or store.
-    flag cacheable: (cacheable_raw, set_cacheable_raw) => cacheable;
+    flag cacheable: (cacheable_raw, set_cacheable_raw) => cacheable, set_cacheable;
     /// Receive into one buffer at a time.
     flag single_buf: (single_buf_raw, set_single_buf_raw) => single_buf;
     /// Free the memory of unused buffers when upstream is finished.

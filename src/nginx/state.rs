@@ -29,6 +29,8 @@ handle! {
     /// The client has not taken what it was expected to: nothing more is
     /// expected of it.
     flag narrow: (narrow_raw, set_narrow_raw) => narrow, set_narrow;
+    /// Writing to disk has failed: it is not tried again.
+    flag memory_only: (memory_only_raw, set_memory_only_raw) => memory_only, set_memory_only;
 }
 
 handle! {
@@ -38,6 +40,7 @@ handle! {
     value wide: ngx_flag_t => wide_flag;
     /// Bytes that a worker may lend in all, `event_pipe_lend`.
     value lend: usize => lend;
+    value spill_fallback: ngx_flag_t => spill_fallback_flag;
 }
 
 impl Settings<'_> {
@@ -45,6 +48,12 @@ impl Settings<'_> {
     /// `event_pipe_wide`.
     pub(crate) fn wide(self) -> bool {
         self.wide_flag() != 0
+    }
+
+    /// Whether a response goes on without the disk when that fails,
+    /// `event_pipe_spill_fallback`.
+    pub(crate) fn spill_fallback(self) -> bool {
+        self.spill_fallback_flag() != 0
     }
 }
 
@@ -99,6 +108,13 @@ impl<'p> Pipe<'p> {
 
         // SAFETY: null, or a structure in the pipe's pool.
         unsafe { State::from_raw(state) }
+    }
+
+    /// The request gives up what was to be kept of this response, in a cache or
+    /// as a stored file. The file itself stays open.
+    pub(crate) fn discard(self) {
+        // SAFETY: a pipe that has a state, so it is a request's, with its file.
+        unsafe { bindings::ngx_event_pipe_glue_discard(self.as_raw()) }
     }
 
     /// How many bytes the client takes without making anybody wait, as far as

@@ -11,17 +11,20 @@ pub enum Feature {
     Wide,
     /// `event_pipe_lend`: the worker's buffers are received into.
     Lend,
+    /// `event_pipe_spill_fallback`: when spilling fails, it goes on in memory.
+    Fallback,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Wide, Self::Lend];
+    pub const ALL: [Self; 3] = [Self::Wide, Self::Lend, Self::Fallback];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Wide => "wide",
             Self::Lend => "lend",
+            Self::Fallback => "fallback",
         }
     }
 

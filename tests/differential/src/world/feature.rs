@@ -19,6 +19,10 @@ pub(super) struct Extra {
     /// What the client has been said to take, and whether it did not once.
     promised: u64,
     broken: bool,
+    /// Writing has failed, and what was to be kept is given up.
+    write_failed: bool,
+    failed_in_call: bool,
+    discarded: bool,
     /// How often the pipe has asked for its state.
     asked: u32,
 }
@@ -34,6 +38,9 @@ impl Extra {
                 acted: None,
                 promised: 0,
                 broken: false,
+                write_failed: false,
+                failed_in_call: false,
+                discarded: false,
                 asked: 0,
             }
         }
@@ -43,14 +50,16 @@ impl Extra {
 impl World {
     pub(super) fn set_up_state(&mut self) {
         let extra = &mut self.extra;
-        if let Some(feature) = self.config.feature {
+        let feature = self.config.feature;
+        if let Some(Feature::Wide | Feature::Lend) = feature {
             extra.settings.wide = 1;
-            if feature == Feature::Lend {
+            if feature == Some(Feature::Lend) {
                 // The worker may lend two at a time, or none. (Without a choice
                 // that stock does not make.)
                 extra.settings.lend = if self.config.steps % 8 == 0 { 20 } else { 80 };
             }
         }
+        extra.settings.spill_fallback = (feature == Some(Feature::Fallback)).into();
         extra.state.pipe = &raw mut self.pipe;
         extra.state.settings = &raw mut extra.settings;
     }
@@ -84,6 +93,46 @@ impl World {
             || !self.extra.state.loan.is_null()
     }
 
+    /// Before something is written to the disk, and when that has failed.
+    pub(super) fn check_may_write(&mut self) {
+        if self.extra.write_failed {
+            self.wrong("it spills again after that has failed");
+        }
+    }
+
+    pub(super) fn note_write_failed(&mut self) {
+        if self.extra.settings.spill_fallback != 0 && self.config.has_state {
+            self.act();
+            self.extra.write_failed = true;
+            self.extra.failed_in_call = true;
+        }
+    }
+
+    /// When spilling has failed, nobody but the pipe itself may wake the client.
+    pub(super) fn check_goes_on(&mut self) {
+        let p = &self.pipe;
+        let write = &self.downstream_write;
+        let is_ready = self.downstream.data == p.output_ctx
+            && write.ready() != 0
+            && write.delayed() == 0
+            && p.downstream_error() == 0
+            && self.config.busy_size > 0;
+        let waits = !p.in_.is_null() && p.busy.is_null();
+
+        if std::mem::take(&mut self.extra.failed_in_call) && is_ready && waits {
+            self.wrong("data waits in memory for a client that waits for it");
+        }
+    }
+
+    /// Whether the file is to be kept, and what comes of it otherwise.
+    pub(super) fn keeps_file(&mut self) -> bool {
+        let keeps = self.pipe.cacheable() != 0;
+        if self.config.cacheable && keeps == self.extra.discarded {
+            self.wrong("a file is kept that is not whole, or given up without a word");
+        }
+        keeps
+    }
+
     /// Whether this is a raw buffer of the worker's, perhaps given back.
     pub(super) fn is_workers(&self, raw: *mut n::ngx_buf_t) -> bool {
         self.extra.loans.iter().any(|&loan| loan.cast() == raw)
@@ -112,6 +161,11 @@ extern "C" fn ngx_event_pipe_glue_state(
         true => &raw mut w.extra.state,
         false => null_mut(),
     }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_discard(_: *mut n::ngx_event_pipe_t) {
+    world().extra.discarded = true;
 }
 
 #[unsafe(no_mangle)]

@@ -47,12 +47,16 @@ unsafe extern "C" fn ngx_write_chain_to_temp_file(
     chain: *mut n::ngx_chain_t,
 ) -> isize {
     let w = world();
+    w.check_may_write();
     let described = w.describe_chain(chain);
     let state = w.file_state();
     // SAFETY: as the pipe has called.
     let result = unsafe { n::real_ngx_write_chain_to_temp_file(file, chain) };
 
     let w = world();
+    if result == n::NGX_ERROR as isize {
+        w.note_write_failed();
+    }
     w.disk.written += result.max(0) as i64;
     w.trace.push(Event::WriteChain {
         chain: described,

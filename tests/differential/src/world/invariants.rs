@@ -23,6 +23,7 @@ impl World {
         self.check_limits();
         self.check_offset();
         self.check_end_of_stream();
+        self.check_goes_on();
     }
 
     /// Where the next buffer of `in` goes matters only while there is one.
@@ -205,7 +206,9 @@ impl World {
         let p = &self.pipe;
         let went_well = (p.upstream_done() != 0 || p.upstream_eof() != 0) && p.writing.is_null();
 
-        if went_well && self.config.cacheable && p.in_.is_null() {
+        let has_all = went_well && p.in_.is_null();
+
+        if self.keeps_file() && has_all {
             self.check_kept();
         }
         if !went_well || self.pipe.downstream_error() != 0 {

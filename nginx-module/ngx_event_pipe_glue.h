@@ -26,6 +26,7 @@ typedef struct {
     ngx_flag_t                       wide;
     size_t                           lend;
     ngx_flag_t                       spill_fallback;
+    ngx_flag_t                       spill_segments;
 } ngx_event_pipe_settings_t;
 
 
@@ -43,6 +44,26 @@ struct ngx_event_pipe_loan_s {
 };
 
 
+/*
+ * One of the temporary files of a response that is not kept.  The first is that
+ * of nginx; each of the others has a pool of its own, so that nothing is left of
+ * it when it is closed.
+ */
+
+typedef struct ngx_event_pipe_segment_s  ngx_event_pipe_segment_t;
+
+struct ngx_event_pipe_segment_s {
+    ngx_temp_file_t                 *file;
+    ngx_event_pipe_segment_t        *next;
+
+    /* its file buffers that have not been sent */
+    ngx_uint_t                       awaited;
+
+    ngx_pool_t                      *pool;
+    ngx_temp_file_t                  own;
+};
+
+
 /* what the library keeps for a pipe beside the pipe itself */
 
 typedef struct {
@@ -57,6 +78,12 @@ typedef struct {
     size_t                           room;
 
     ngx_event_pipe_loan_t           *loan;
+
+    /* temporary files, the oldest first, and the bytes in them */
+    ngx_event_pipe_segment_t        *segments;
+    ngx_event_pipe_segment_t        *last_segment;
+    ngx_event_pipe_segment_t        *spare_segments;
+    off_t                            on_disk;
 
     unsigned                         room_known:1;
     unsigned                         returns:1;
@@ -105,6 +132,17 @@ void ngx_event_pipe_glue_give_back(ngx_event_pipe_loan_t *loan);
 
 /* what was to be kept of a response is not: no cache entry, no stored file */
 void ngx_event_pipe_glue_discard(ngx_event_pipe_t *p);
+
+/* whether a file may be closed once the file buffers of the pipe are sent */
+ngx_int_t ngx_event_pipe_glue_may_close(ngx_event_pipe_t *p);
+
+/* a segment: first that of nginx's file, then others, not opened yet */
+ngx_event_pipe_segment_t *ngx_event_pipe_glue_segment(
+    ngx_event_pipe_state_t *state);
+ngx_int_t ngx_event_pipe_glue_open_segment(ngx_event_pipe_state_t *state,
+    ngx_event_pipe_segment_t *segment);
+void ngx_event_pipe_glue_close_segment(ngx_event_pipe_state_t *state,
+    ngx_event_pipe_segment_t *segment);
 
 
 #endif /* _NGX_EVENT_PIPE_GLUE_H_INCLUDED_ */

@@ -138,4 +138,11 @@ ngx_event_pipe_glue_discard(ngx_event_pipe_t *p)
 {
 }
 
+
+ngx_int_t
+ngx_event_pipe_glue_may_close(ngx_event_pipe_t *p)
+{
+    return 0;
+}
+
 #endif

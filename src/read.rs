@@ -5,13 +5,14 @@
 use core::num::NonZeroU64;
 
 use crate::nginx::{
-    Connection, Link, Links, NGX_AGAIN, NGX_ERROR, Pipe, debug, ngx_msec_t, off_t, wall_clock,
+    Connection, Link, Links, NGX_AGAIN, NGX_ERROR, Pipe, TempFile, debug, ngx_msec_t, off_t,
+    wall_clock,
 };
 #[cfg(ngx_have_kqueue)]
 use crate::nginx::{Level, error};
 use crate::shadow::remove_shadow_links;
 use crate::spill::{Spilled, spill};
-use crate::{Abort, dump, fallback, lend, rate, wide};
+use crate::{Abort, dump, fallback, lend, rate, segments, wide};
 
 /// Why a pass over upstream ends before its end.
 enum Leave {
@@ -373,11 +374,7 @@ pub(crate) fn downstream_ready(p: Pipe<'_>) -> bool {
 /// The client is slow or the response is to be kept: moves data of `in` to the
 /// temporary file, if that may still grow, and takes the buffers it was in.
 fn spill_for_raw_bufs<'p>(p: Pipe<'p>) -> Result<Option<Link<'p>>, Leave> {
-    let may_grow = |offset| {
-        p.cacheable() || (offset < p.max_temp_file_size() && !fallback::is_memory_only(p))
-    };
-
-    let Some(file) = p.temp_file().filter(|file| may_grow(file.offset())) else {
+    let Some(file) = file_for_spill(p) else {
         debug!(p.log(), c"no pipe bufs to read in");
         return Ok(None);
     };
@@ -391,6 +388,22 @@ fn spill_for_raw_bufs<'p>(p: Pipe<'p>) -> Result<Option<Link<'p>>, Leave> {
         Spilled::Busy => Ok(None),
         Spilled::Pending => Err(Leave::Pending),
     }
+}
+
+/// The temporary file, if it may take more.
+fn file_for_spill<'p>(p: Pipe<'p>) -> Option<TempFile<'p>> {
+    if p.cacheable() {
+        return p.temp_file();
+    }
+
+    if fallback::is_memory_only(p) {
+        return None;
+    }
+
+    segments::prepare(p);
+
+    p.temp_file()
+        .filter(|file| segments::used(p, *file) < p.max_temp_file_size())
 }
 
 /// Distributes `size` received bytes over the chain. Each buffer that they fill

@@ -35,7 +35,7 @@ pub(crate) use event::{Connection, Event};
 pub(crate) use file::TempFile;
 pub(crate) use log::{Format, Level, debug, error};
 pub(crate) use pipe::{Pipe, wall_clock};
-pub(crate) use state::{Loan, State};
+pub(crate) use state::{Loan, Segment, State};
 
 /// Ends the process, abort(3).
 #[cfg(all(debug_assertions, not(any(test, feature = "std"))))]

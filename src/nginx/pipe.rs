@@ -125,7 +125,7 @@ handle! {
     value start_sec: time_t => start_sec;
 
     /// Where spilled data goes. Set by nginx before the first pass.
-    link temp_file: TempFile => temp_file;
+    link temp_file: TempFile => temp_file, set_temp_file;
 
     /// Raw buffers filled so far, for the debug log.
     value num: c_int => num, set_num;

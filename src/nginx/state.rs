@@ -3,11 +3,14 @@
 //! The structures are declared in `nginx-module/ngx_event_pipe_glue.h`.
 
 use super::bindings::{
-    self, ngx_event_pipe_loan_s, ngx_event_pipe_settings_t, ngx_event_pipe_state_t, ngx_flag_t,
+    self, NGX_OK, ngx_event_pipe_loan_s, ngx_event_pipe_segment_s, ngx_event_pipe_settings_t,
+    ngx_event_pipe_state_t, ngx_flag_t, ngx_int_t, ngx_uint_t, off_t,
 };
 use super::chain::{Buf, Link};
+use super::file::TempFile;
 use super::handle::handle;
 use super::pipe::Pipe;
+use crate::Abort;
 
 handle! {
     /// The state of a pipe, `ngx_event_pipe_state_t`. It lives in the request's
@@ -26,6 +29,14 @@ handle! {
     flag room_known: (room_known_raw, set_room_known_raw) => room_known, set_room_known;
     /// What the worker has lent to this pipe.
     link loan: Loan => loan, set_loan;
+    /// The temporary files, from the oldest to the one that is written to.
+    link segments: Segment => segments, set_segments;
+    /// The one that is written to.
+    link last_segment: Segment => last_segment, set_last_segment;
+    /// Those that can be used again.
+    link spare_segments: Segment => spare_segments, set_spare_segments;
+    /// Bytes in all of them.
+    value on_disk: off_t => on_disk, set_on_disk;
     /// The client has not taken what it was expected to: nothing more is
     /// expected of it.
     flag narrow: (narrow_raw, set_narrow_raw) => narrow, set_narrow;
@@ -41,6 +52,7 @@ handle! {
     /// Bytes that a worker may lend in all, `event_pipe_lend`.
     value lend: usize => lend;
     value spill_fallback: ngx_flag_t => spill_fallback_flag;
+    value spill_segments: ngx_flag_t => spill_segments_flag;
 }
 
 impl Settings<'_> {
@@ -54,6 +66,11 @@ impl Settings<'_> {
     /// `event_pipe_spill_fallback`.
     pub(crate) fn spill_fallback(self) -> bool {
         self.spill_fallback_flag() != 0
+    }
+
+    /// Whether what is spilled goes to several files, `event_pipe_spill_segments`.
+    pub(crate) fn spill_segments(self) -> bool {
+        self.spill_segments_flag() != 0
     }
 }
 
@@ -82,7 +99,58 @@ impl<'p> Loan<'p> {
     }
 }
 
+handle! {
+    /// One of the temporary files of a response, `ngx_event_pipe_segment_t`.
+    Segment => ngx_event_pipe_segment_s;
+
+    /// The file.
+    always file: TempFile => file;
+    /// The next younger one, or the next spare one.
+    link next: Segment => next, set_next;
+    /// Its file buffers that have not been sent.
+    value awaited: ngx_uint_t => awaited, set_awaited;
+}
+
+impl Segment<'_> {
+    /// Whether it has a file of its own, not nginx's.
+    pub(crate) fn is_own(self) -> bool {
+        // SAFETY: the field of a live structure (`from_raw`).
+        let own = unsafe { &raw mut (*self.as_raw()).own };
+
+        self.file().as_raw() == own
+    }
+}
+
 impl<'p> State<'p> {
+    /// A segment for the state's list, with nginx's file if it is the first
+    /// one. `None` if there is no memory.
+    pub(crate) fn new_segment(self) -> Option<Segment<'p>> {
+        // SAFETY: a live state, whose pipe is the one at hand.
+        let segment = unsafe { bindings::ngx_event_pipe_glue_segment(self.as_raw()) };
+
+        // SAFETY: null, or a structure in the pipe's pool.
+        unsafe { Segment::from_raw(segment) }
+    }
+
+    /// Creates the file of a segment, unless there is one or nginx does it.
+    pub(crate) fn open(self, segment: Segment<'p>) -> Result<(), Abort> {
+        // SAFETY: a live state and a segment of its list.
+        let rc =
+            unsafe { bindings::ngx_event_pipe_glue_open_segment(self.as_raw(), segment.as_raw()) };
+
+        if rc == NGX_OK as ngx_int_t {
+            Ok(())
+        } else {
+            Err(Abort)
+        }
+    }
+
+    /// Closes the file of a segment, which nobody may refer to any more.
+    pub(crate) fn close(self, segment: Segment<'p>) {
+        // SAFETY: a live state and a segment of its list.
+        unsafe { bindings::ngx_event_pipe_glue_close_segment(self.as_raw(), segment.as_raw()) }
+    }
+
     /// Takes a loan from the worker; `None` if it has lent what it may, or if
     /// there is no memory. It is the state's until it is given back, which
     /// nginx does when it destroys the pool at the latest.
@@ -108,6 +176,13 @@ impl<'p> Pipe<'p> {
 
         // SAFETY: null, or a structure in the pipe's pool.
         unsafe { State::from_raw(state) }
+    }
+
+    /// Whether nothing refers to a file any more once the pipe's file buffers of
+    /// it are sent.
+    pub(crate) fn may_close(self) -> bool {
+        // SAFETY: a pipe that has a state, so it is a request's.
+        unsafe { bindings::ngx_event_pipe_glue_may_close(self.as_raw()) != 0 }
     }
 
     /// The request gives up what was to be kept of this response, in a cache or

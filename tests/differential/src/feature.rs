@@ -13,11 +13,13 @@ pub enum Feature {
     Lend,
     /// `event_pipe_spill_fallback`: when spilling fails, it goes on in memory.
     Fallback,
+    /// `event_pipe_spill_segments`: what is spilled goes to several files.
+    Segments,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Wide, Self::Lend, Self::Fallback];
+    pub const ALL: [Self; 4] = [Self::Wide, Self::Lend, Self::Fallback, Self::Segments];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -25,6 +27,7 @@ impl Feature {
             Self::Wide => "wide",
             Self::Lend => "lend",
             Self::Fallback => "fallback",
+            Self::Segments => "segments",
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Extra {
     write_failed: bool,
     failed_in_call: bool,
     discarded: bool,
+    /// Segments that were made.
+    segments: i64,
     /// How often the pipe has asked for its state.
     asked: u32,
 }
@@ -41,6 +43,7 @@ impl Extra {
                 write_failed: false,
                 failed_in_call: false,
                 discarded: false,
+                segments: 0,
                 asked: 0,
             }
         }
@@ -60,6 +63,7 @@ impl World {
             }
         }
         extra.settings.spill_fallback = (feature == Some(Feature::Fallback)).into();
+        extra.settings.spill_segments = (feature == Some(Feature::Segments)).into();
         extra.state.pipe = &raw mut self.pipe;
         extra.state.settings = &raw mut extra.settings;
     }
@@ -124,6 +128,16 @@ impl World {
         }
     }
 
+    /// However long a response is, there are no more of them than can be in use.
+    pub(super) fn check_segments(&mut self) {
+        let config = &self.config;
+        let size = (config.max_temp_file_size / 8).max(config.temp_file_write_size as i64);
+
+        if self.extra.segments > config.max_temp_file_size / size + 3 {
+            self.wrong("segments are not used again");
+        }
+    }
+
     /// Whether the file is to be kept, and what comes of it otherwise.
     pub(super) fn keeps_file(&mut self) -> bool {
         let keeps = self.pipe.cacheable() != 0;
@@ -166,6 +180,24 @@ extern "C" fn ngx_event_pipe_glue_state(
 #[unsafe(no_mangle)]
 extern "C" fn ngx_event_pipe_glue_discard(_: *mut n::ngx_event_pipe_t) {
     world().extra.discarded = true;
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_may_close(_: *mut n::ngx_event_pipe_t) -> n::ngx_int_t {
+    let w = world();
+    w.act();
+    // A filter that needs data in memory, with sendfile.
+    isize::from(w.config.steps % 8 != 0)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ngx_event_pipe_glue_segment(
+    state: *mut n::ngx_event_pipe_state_t,
+) -> *mut n::ngx_event_pipe_segment_t {
+    // SAFETY: as the pipe has called.
+    let segment = unsafe { n::real_ngx_event_pipe_glue_segment(state) };
+    world().extra.segments += i64::from(!segment.is_null());
+    segment
 }
 
 #[unsafe(no_mangle)]

@@ -95,9 +95,10 @@ impl World {
         }
         // The last group may exceed the limit, by less than a buffer.
         let limit = self.config.max_temp_file_size + largest;
-        if !self.config.cacheable && self.temp_file.offset > limit {
-            self.wrong("the temporary file is larger than allowed");
+        if !self.config.cacheable && self.disk.used() > limit {
+            self.wrong("the temporary files are larger than allowed");
         }
+        self.check_segments();
         if self.config.busy_size > 0
             && !self.may_exceed_busy_size()
             && self.busy_bytes() > self.config.busy_size
@@ -123,7 +124,11 @@ impl World {
 
     /// The upstream module compares the offset with what it awaits.
     fn check_offset(&mut self) {
-        if self.pipe.writing.is_null() && self.temp_file.offset != self.disk.written {
+        // SAFETY: a file in the pool, or that of the world.
+        let file = unsafe { &*self.pipe.temp_file };
+        let written = self.disk.written(file.file.fd);
+
+        if self.pipe.writing.is_null() && file.offset != written {
             self.wrong("the file's offset is not what was written");
         }
     }
@@ -228,7 +233,7 @@ impl World {
             true => self.config.header,
             false => 0,
         };
-        let kept = self.disk.data().get(header..).unwrap_or_default();
+        let kept = self.disk.first().get(header..).unwrap_or_default();
         if kept != self.body {
             self.wrong("the file that is kept is not the body");
         }

@@ -1,0 +1,92 @@
+//! What is spilled to disk: stock cuts a download that comes to its limit, ours
+//! goes on.
+
+mod spilling;
+
+use std::io::Result;
+
+use spilling::{CAP, Download, SIZE, Side};
+
+/// The client reads half of the limit, time and again, and upstream gives up
+/// when that does not let it send anything.
+fn is_whole_only_with_ours(conf: &str) -> Result<()> {
+    let binaries = pipe_tests::binaries()?;
+
+    let stock = Download::run(&Side::start(&binaries.stock, conf)?, "/big", CAP / 2)?;
+    assert!(stock.given_up && stock.body < SIZE, "{stock:?}");
+
+    let side = Side::start(&binaries.ours, conf)?;
+    let ours = Download::run(&side, "/big", CAP / 2)?;
+    assert!(ours.is_whole, "{ours:?}");
+    assert!(ours.largest <= CAP as u64, "{ours:?}");
+    // The disk was used, by several files.
+    assert!(ours.largest > CAP as u64 / 2, "{ours:?}");
+    assert!((2..=10).contains(&ours.files), "{ours:?}");
+    assert_eq!(side.warnings(), 1);
+    side.stop()
+}
+
+#[test]
+fn a_slow_download_is_not_cut() -> Result<()> {
+    is_whole_only_with_ours("")
+}
+
+#[test]
+fn nor_with_sendfile() -> Result<()> {
+    is_whole_only_with_ours("sendfile on;")
+}
+
+#[test]
+fn nor_with_threads() -> Result<()> {
+    is_whole_only_with_ours("aio threads; aio_write on;")
+}
+
+#[test]
+fn nor_with_sendfile_and_threads() -> Result<()> {
+    is_whole_only_with_ours("sendfile on; aio threads; aio_write on;")
+}
+
+#[test]
+fn nor_with_directio() -> Result<()> {
+    is_whole_only_with_ours("sendfile on; aio threads; aio_write on; directio 4k;")
+}
+
+#[test]
+fn nor_when_a_page_includes_it() -> Result<()> {
+    let binaries = pipe_tests::binaries()?;
+    for conf in ["", "sendfile on;", "aio threads; aio_write on;"] {
+        let stock = Side::start(&binaries.stock, conf)?;
+        let stock = Download::run(&stock, "/page", CAP / 2)?;
+        assert!(stock.given_up && stock.body < SIZE, "{stock:?}");
+
+        let side = Side::start(&binaries.ours, conf)?;
+        let ours = Download::run(&side, "/page", CAP / 2)?;
+        assert!(ours.is_whole, "{ours:?}");
+        assert!(ours.largest <= CAP as u64, "{ours:?}");
+        side.stop()?;
+    }
+    Ok(())
+}
+
+/// With sendfile, what a filter has seen in memory is still sent from the file.
+#[test]
+fn a_file_stays_open_where_filters_refer_to_it() -> Result<()> {
+    let conf = "sendfile on; sub_filter_types *; sub_filter_once off; sub_filter nothing else;";
+    let binaries = pipe_tests::binaries()?;
+    let side = Side::start(
+        &binaries.ours,
+        &format!("{conf} proxy_max_temp_file_size 1g;"),
+    )?;
+    let ours = Download::run(&side, "/big", CAP)?;
+    assert!(ours.is_whole && ours.files == 1, "{ours:?}");
+    side.stop()
+}
+
+#[test]
+fn the_directive_turns_it_off() -> Result<()> {
+    let binaries = pipe_tests::binaries()?;
+    let side = Side::start(&binaries.ours, "event_pipe_spill_segments off;")?;
+    let ours = Download::run(&side, "/big", CAP / 2)?;
+    assert!(ours.given_up && ours.files == 1, "{ours:?}");
+    Ok(())
+}

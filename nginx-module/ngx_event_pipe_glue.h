@@ -27,6 +27,7 @@ typedef struct {
     size_t                           lend;
     ngx_flag_t                       spill_fallback;
     ngx_flag_t                       spill_segments;
+    ngx_msec_t                       spill_delay;
 } ngx_event_pipe_settings_t;
 
 
@@ -85,12 +86,18 @@ typedef struct {
     ngx_event_pipe_segment_t        *spare_segments;
     off_t                            on_disk;
 
+    ngx_msec_t                       behind_since;
+
     unsigned                         room_known:1;
     unsigned                         returns:1;
     unsigned                         narrow:1;
 
     /* writing to disk has failed: not again for this response */
     unsigned                         memory_only:1;
+
+    /* the client holds upstream back, whose read event is delayed for that */
+    unsigned                         behind:1;
+    unsigned                         waiting:1;
 } ngx_event_pipe_state_t;
 
 
@@ -110,6 +117,9 @@ void ngx_event_pipe_glue_del_timer(ngx_event_t *ev);
 
 /* ngx_time() */
 time_t ngx_event_pipe_glue_time(void);
+
+/* ngx_current_msec */
+ngx_msec_t ngx_event_pipe_glue_msec(void);
 
 /* ngx_free_chain() */
 void ngx_event_pipe_glue_free_chain(ngx_pool_t *pool, ngx_chain_t *cl);

@@ -58,6 +58,13 @@ static ngx_command_t  ngx_event_pipe_http_commands[] = {
       offsetof(ngx_event_pipe_settings_t, spill_segments),
       NULL },
 
+    { ngx_string("event_pipe_spill_delay"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_event_pipe_settings_t, spill_delay),
+      NULL },
+
       ngx_null_command
 };
 
@@ -346,6 +353,7 @@ ngx_event_pipe_create_loc_conf(ngx_conf_t *cf)
     settings->lend = NGX_CONF_UNSET_SIZE;
     settings->spill_fallback = NGX_CONF_UNSET;
     settings->spill_segments = NGX_CONF_UNSET;
+    settings->spill_delay = NGX_CONF_UNSET_MSEC;
 
     return settings;
 }
@@ -362,6 +370,7 @@ ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_size_value(conf->lend, prev->lend, 1024 * 1024);
     ngx_conf_merge_value(conf->spill_fallback, prev->spill_fallback, 1);
     ngx_conf_merge_value(conf->spill_segments, prev->spill_segments, 1);
+    ngx_conf_merge_msec_value(conf->spill_delay, prev->spill_delay, 0);
 
     return NGX_CONF_OK;
 }

@@ -36,6 +36,7 @@
 //! | `write.rs` | sends `out` and `in`, within the busy size | `ngx_event_pipe_write_to_downstream` |
 //! | `busy.rs` | what the output was given and has not sent | |
 //! | `spill.rs` | moves data of `in` to the temporary file | `ngx_event_pipe_write_chain_to_temp_file` |
+//! | `delay.rs` | waits for the client before it spills | |
 //! | `segments.rs` | the files that data is spilled to, one after the other | |
 //! | `fallback.rs` | goes on without the disk when that fails | |
 //! | `shadow.rs` | the ring of a raw buffer and its shadows | `ngx_event_pipe_remove_shadow_links` |
@@ -71,6 +72,7 @@
 
 mod busy;
 mod copy_filter;
+mod delay;
 mod dump;
 #[cfg(not(test))]
 pub mod exports;

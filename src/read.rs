@@ -12,7 +12,7 @@ use crate::nginx::{
 use crate::nginx::{Level, error};
 use crate::shadow::remove_shadow_links;
 use crate::spill::{Spilled, spill};
-use crate::{Abort, dump, fallback, lend, rate, segments, wide};
+use crate::{Abort, delay, dump, fallback, lend, rate, segments, wide};
 
 /// Why a pass over upstream ends before its end.
 enum Leave {
@@ -51,6 +51,8 @@ fn pass(p: Pipe<'_>) -> Result<(), Leave> {
     let Some(upstream) = p.upstream().filter(|_| !upstream_finished(p)) else {
         return Ok(());
     };
+
+    delay::start_pass(p);
 
     #[cfg(ngx_threads)]
     collect_thread_write(p)?;
@@ -396,7 +398,7 @@ fn file_for_spill<'p>(p: Pipe<'p>) -> Option<TempFile<'p>> {
         return p.temp_file();
     }
 
-    if fallback::is_memory_only(p) {
+    if fallback::is_memory_only(p) || delay::is_too_early(p) {
         return None;
     }
 

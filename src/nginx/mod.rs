@@ -34,7 +34,7 @@ pub(crate) use chain::{Address, Buf, Link, Links};
 pub(crate) use event::{Connection, Event};
 pub(crate) use file::TempFile;
 pub(crate) use log::{Format, Level, debug, error};
-pub(crate) use pipe::{Pipe, wall_clock};
+pub(crate) use pipe::{Pipe, timer_clock, wall_clock};
 pub(crate) use state::{Loan, Segment, State};
 
 /// Ends the process, abort(3).

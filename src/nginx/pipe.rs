@@ -288,6 +288,12 @@ fn filtered(rc: ngx_int_t) -> Result<(), FilterError> {
     }
 }
 
+/// The clock of nginx's timers in milliseconds, which wraps: `ngx_current_msec`.
+pub(crate) fn timer_clock() -> ngx_msec_t {
+    // SAFETY: reads a variable that the event loop keeps.
+    unsafe { bindings::ngx_event_pipe_glue_msec() }
+}
+
 /// The wall clock in seconds, as nginx has cached it: `ngx_time`.
 pub(crate) fn wall_clock() -> time_t {
     // SAFETY: reads a variable that the event loop keeps.

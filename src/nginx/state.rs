@@ -4,7 +4,7 @@
 
 use super::bindings::{
     self, NGX_OK, ngx_event_pipe_loan_s, ngx_event_pipe_segment_s, ngx_event_pipe_settings_t,
-    ngx_event_pipe_state_t, ngx_flag_t, ngx_int_t, ngx_uint_t, off_t,
+    ngx_event_pipe_state_t, ngx_flag_t, ngx_int_t, ngx_msec_t, ngx_uint_t, off_t,
 };
 use super::chain::{Buf, Link};
 use super::file::TempFile;
@@ -42,6 +42,12 @@ handle! {
     flag narrow: (narrow_raw, set_narrow_raw) => narrow, set_narrow;
     /// Writing to disk has failed: it is not tried again.
     flag memory_only: (memory_only_raw, set_memory_only_raw) => memory_only, set_memory_only;
+    /// The client holds upstream back.
+    flag behind: (behind_raw, set_behind_raw) => behind, set_behind;
+    /// For that, upstream's read event is delayed.
+    flag waiting: (waiting_raw, set_waiting_raw) => waiting, set_waiting;
+    /// Since when it has been so.
+    value behind_since: ngx_msec_t => behind_since, set_behind_since;
 }
 
 handle! {
@@ -53,6 +59,9 @@ handle! {
     value lend: usize => lend;
     value spill_fallback: ngx_flag_t => spill_fallback_flag;
     value spill_segments: ngx_flag_t => spill_segments_flag;
+    /// How long a client may hold upstream back before its response is spilled,
+    /// `event_pipe_spill_delay`, in milliseconds.
+    value spill_delay: ngx_msec_t => spill_delay;
 }
 
 impl Settings<'_> {

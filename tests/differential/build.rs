@@ -44,6 +44,7 @@ const GLUE: &[&str] = &[
     "ngx_event_pipe_glue_borrow",
     "ngx_event_pipe_glue_give_back",
     "ngx_event_pipe_glue_segment",
+    "ngx_event_pipe_glue_msec",
 ];
 
 /// Sources of nginx that run as they are.
@@ -168,6 +169,7 @@ impl Nginx {
             .compile("glue");
 
         self.compilation()
+            .renaming(GLUE, "real_")
             .define("NGX_EVENT_PIPE_HTTP", "1")
             .file("environment.c")
             .file("../../nginx-module/ngx_event_pipe_rust_module.c")
@@ -211,7 +213,7 @@ impl Nginx {
             .clang_args(["-I.", "-I../../nginx-module"])
             .allowlist_type("ngx_event_pipe_t|ngx_temp_file_t|ngx_thread_task_t|ngx_path_t")
             .allowlist_function("(stock_)?ngx_event_pipe(_copy_input_filter|_add_free_buf)?")
-            .allowlist_function("real_ngx_event_pipe_glue_(borrow|give_back|segment)")
+            .allowlist_function("real_ngx_event_pipe_glue_(borrow|give_back|segment|msec)")
             .allowlist_type("ngx_event_pipe_state_t")
             .allowlist_function("harness_(init|set_clock|first_file_name)|real_ngx_.*")
             .allowlist_function("ngx_(create|destroy)_pool|ngx_create_temp_buf")

@@ -1,10 +1,13 @@
 //! What is spilled to disk: stock cuts a download that comes to its limit, ours
-//! goes on.
+//! goes on; and ours spills for those only who need it.
 
 mod spilling;
 
 use std::io::Result;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
+use pipe_tests::server::wait;
 use spilling::{CAP, Download, SIZE, Side};
 
 /// The client reads half of the limit, time and again, and upstream gives up
@@ -73,13 +76,50 @@ fn nor_when_a_page_includes_it() -> Result<()> {
 fn a_file_stays_open_where_filters_refer_to_it() -> Result<()> {
     let conf = "sendfile on; sub_filter_types *; sub_filter_once off; sub_filter nothing else;";
     let binaries = pipe_tests::binaries()?;
-    let side = Side::start(
-        &binaries.ours,
-        &format!("{conf} proxy_max_temp_file_size 1g;"),
-    )?;
-    let ours = Download::run(&side, "/big", CAP)?;
+    let side = Side::start(&binaries.ours, conf)?;
+    // Upstream gets on when the client has read the whole file, as on stock.
+    let ours = Download::run(&side, "/big", 2 * CAP)?;
     assert!(ours.is_whole && ours.files == 1, "{ours:?}");
     side.stop()
+}
+
+/// A client that takes whatever there is, time and again, but not at once.
+fn somewhat_slower(binary: &Path, conf: &str) -> Result<(Side, Download)> {
+    let side = Side::start(binary, conf)?;
+    let download = Download::trail(&side, "/big")?;
+    assert!(download.is_whole, "{download:?}");
+    Ok((side, download))
+}
+
+#[test]
+fn a_client_that_is_somewhat_slower_needs_no_disk() -> Result<()> {
+    let binaries = pipe_tests::binaries()?;
+
+    let (stock, _) = somewhat_slower(&binaries.stock, "")?;
+    assert_eq!(stock.warnings(), 1);
+
+    let (ours, _) = somewhat_slower(&binaries.ours, "event_pipe_spill_delay 60s;")?;
+    assert_eq!(ours.warnings(), 0);
+    ours.stop()
+}
+
+#[test]
+fn a_client_that_stalls_does() -> Result<()> {
+    let binaries = pipe_tests::binaries()?;
+    for conf in ["", "aio threads; aio_write on;", "proxy_limit_rate 100m;"] {
+        let delay = Duration::from_millis(700);
+        let conf = format!("event_pipe_spill_delay {}ms; {conf}", delay.as_millis());
+        let side = Side::start(&binaries.ours, &conf)?;
+        let start = Instant::now();
+        let client = side.ask("/big")?;
+        // Neither side has an event then.
+        assert!(wait(|| side.warnings() == 1), "{conf}");
+        assert!(start.elapsed() >= delay, "{:?}", start.elapsed());
+        assert!(wait(|| side.sent() > CAP / 2), "{conf}");
+        drop(client);
+        side.stop()?;
+    }
+    Ok(())
 }
 
 #[test]

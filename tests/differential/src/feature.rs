@@ -15,11 +15,19 @@ pub enum Feature {
     Fallback,
     /// `event_pipe_spill_segments`: what is spilled goes to several files.
     Segments,
+    /// `event_pipe_spill_delay`: spilling waits for the client.
+    Delay,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Wide, Self::Lend, Self::Fallback, Self::Segments];
+    pub const ALL: [Self; 5] = [
+        Self::Wide,
+        Self::Lend,
+        Self::Fallback,
+        Self::Segments,
+        Self::Delay,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -28,6 +36,7 @@ impl Feature {
             Self::Lend => "lend",
             Self::Fallback => "fallback",
             Self::Segments => "segments",
+            Self::Delay => "delay",
         }
     }
 

@@ -165,10 +165,10 @@ impl Download {
         let mut client = side.ask(path)?;
         let mut answer = Decoder::new("GET");
         let mut buffer = vec![0; 64 << 10];
-        let (mut given_up, mut largest, mut files) = (false, 0, 0);
-        let mut since = 0;
+        let (mut given_up, mut since) = (false, 0);
 
         side.wait_until_stuck();
+        let (mut files, mut largest) = side.disk();
         let mut before = side.sent();
 
         loop {
@@ -193,14 +193,39 @@ impl Download {
             }
         }
 
-        let answer = answer.finish(Ending::Closed);
         Ok(Self {
-            body: answer.body.len(),
-            is_whole: answer.status == 200 && answer.complete && answer.body == *BODY,
             given_up,
             largest,
             files,
+            ..Self::of(answer)
         })
+    }
+
+    /// The client reads all that comes, with short rests.
+    pub fn trail(side: &Side, path: &str) -> Result<Self> {
+        let mut client = side.ask(path)?;
+        let mut answer = Decoder::new("GET");
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let size = client.read(&mut buffer)?;
+            if size == 0 {
+                break;
+            }
+            answer.feed(&buffer[..size])?;
+            thread::sleep(Duration::from_micros(500));
+        }
+        Ok(Self::of(answer))
+    }
+
+    fn of(answer: Decoder) -> Self {
+        let answer = answer.finish(Ending::Closed);
+        Self {
+            body: answer.body.len(),
+            is_whole: answer.status == 200 && answer.complete && answer.body == *BODY,
+            given_up: false,
+            largest: 0,
+            files: 0,
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Extra {
     discarded: bool,
     /// Segments that were made.
     segments: i64,
+    /// When nothing was last seen to wait for the client.
+    kept_up: usize,
     /// How often the pipe has asked for its state.
     asked: u32,
 }
@@ -44,6 +46,7 @@ impl Extra {
                 failed_in_call: false,
                 discarded: false,
                 segments: 0,
+                kept_up: 0,
                 asked: 0,
             }
         }
@@ -64,6 +67,10 @@ impl World {
         }
         extra.settings.spill_fallback = (feature == Some(Feature::Fallback)).into();
         extra.settings.spill_segments = (feature == Some(Feature::Segments)).into();
+        if feature == Some(Feature::Delay) {
+            extra.settings.spill_delay = 100 + 300 * (self.config.steps % 3) as usize;
+        }
+        extra.kept_up = now();
         extra.state.pipe = &raw mut self.pipe;
         extra.state.settings = &raw mut extra.settings;
     }
@@ -102,6 +109,10 @@ impl World {
         if self.extra.write_failed {
             self.wrong("it spills again after that has failed");
         }
+        let is_early = now() - self.extra.kept_up < self.extra.settings.spill_delay;
+        if is_early && self.config.has_state && self.pipe.cacheable() == 0 {
+            self.wrong("it spills before the client has fallen behind for so long");
+        }
     }
 
     pub(super) fn note_write_failed(&mut self) {
@@ -125,6 +136,25 @@ impl World {
 
         if std::mem::take(&mut self.extra.failed_in_call) && is_ready && waits {
             self.wrong("data waits in memory for a client that waits for it");
+        }
+    }
+
+    /// Whoever waits is woken up.
+    pub(super) fn check_wakes_up(&mut self) {
+        let p = &self.pipe;
+        if p.in_.is_null() && p.out.is_null() && p.busy.is_null() && p.writing.is_null() {
+            self.extra.kept_up = now();
+        }
+        let read = &self.upstream_read;
+        let latest = now() + self.extra.settings.spill_delay;
+        let wakes = read.delayed() != 0 && read.timer_set() != 0 && read.timer.key <= latest;
+        let waits = self.extra.state.waiting() != 0;
+        let is_left_delayed = !waits && self.config.limit_rate == 0 && read.delayed() != 0;
+        if waits && !wakes {
+            self.wrong("it waits for the client, and nobody wakes it up");
+        }
+        if is_left_delayed && self.config.feature == Some(Feature::Delay) {
+            self.wrong("upstream is delayed, and nobody waits");
         }
     }
 
@@ -198,6 +228,17 @@ unsafe extern "C" fn ngx_event_pipe_glue_segment(
     let segment = unsafe { n::real_ngx_event_pipe_glue_segment(state) };
     world().extra.segments += i64::from(!segment.is_null());
     segment
+}
+
+fn now() -> usize {
+    // SAFETY: reads a variable that the harness sets.
+    unsafe { n::real_ngx_event_pipe_glue_msec() }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_msec() -> usize {
+    world().act();
+    now()
 }
 
 #[unsafe(no_mangle)]

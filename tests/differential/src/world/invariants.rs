@@ -24,6 +24,7 @@ impl World {
         self.check_offset();
         self.check_end_of_stream();
         self.check_goes_on();
+        self.check_wakes_up();
     }
 
     /// Where the next buffer of `in` goes matters only while there is one.

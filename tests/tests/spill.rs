@@ -83,6 +83,26 @@ fn a_file_stays_open_where_filters_refer_to_it() -> Result<()> {
     side.stop()
 }
 
+/// The directory for temporary files is not there any more.
+#[test]
+fn a_missing_disk_is_noticed_once() -> Result<()> {
+    let binaries = pipe_tests::binaries()?;
+    for conf in ["", "sendfile on;", "aio threads; aio_write on;"] {
+        let stock = Side::start(&binaries.stock, conf)?;
+        stock.remove_disk()?;
+        let stock = Download::run(&stock, "/big", CAP / 2)?;
+        assert!(!stock.is_whole && stock.body < SIZE, "{stock:?}");
+
+        let ours = Side::start(&binaries.ours, conf)?;
+        ours.remove_disk()?;
+        let download = Download::run(&ours, "/big", CAP / 2)?;
+        assert!(download.is_whole, "{download:?}");
+        assert_eq!(ours.log("[crit]"), 1);
+        ours.stop()?;
+    }
+    Ok(())
+}
+
 /// A client that takes whatever there is, time and again, but not at once.
 fn somewhat_slower(binary: &Path, conf: &str) -> Result<(Side, Download)> {
     let side = Side::start(binary, conf)?;

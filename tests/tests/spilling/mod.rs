@@ -64,8 +64,18 @@ impl Side {
 
     /// How often nginx has said that it uses a temporary file.
     pub fn warnings(&self) -> usize {
-        let log = self.nginx.error_log();
-        log.matches("is buffered to a temporary file").count()
+        self.log("is buffered to a temporary file")
+    }
+
+    /// How often the error log has this.
+    pub fn log(&self, text: &str) -> usize {
+        self.nginx.error_log().matches(text).count()
+    }
+
+    /// Nothing can be spilled any more.
+    pub fn remove_disk(&self) -> Result<()> {
+        let folder = self.nginx.prefix().join("temp/proxy");
+        fs::remove_dir(&folder)
     }
 
     /// Asks for a path, and reads nothing yet.

@@ -65,8 +65,11 @@ impl World {
                 extra.settings.lend = if self.config.steps % 8 == 0 { 20 } else { 80 };
             }
         }
-        extra.settings.spill_fallback = (feature == Some(Feature::Fallback)).into();
-        extra.settings.spill_segments = (feature == Some(Feature::Segments)).into();
+        // The spilling ones meet.
+        let meet = matches!(feature, Some(Feature::Segments | Feature::Delay))
+            && self.config.steps % 2 == 0;
+        extra.settings.spill_fallback = (meet || feature == Some(Feature::Fallback)).into();
+        extra.settings.spill_segments = (meet || feature == Some(Feature::Segments)).into();
         if feature == Some(Feature::Delay) {
             extra.settings.spill_delay = 100 + 300 * (self.config.steps % 3) as usize;
         }

@@ -110,6 +110,7 @@ extern "C" fn harness_open_file() -> i32 {
     let failed = w.fails(Fallible::Open);
     w.trace.push(Event::Open { failed });
     if failed {
+        w.note_write_failed();
         return -libc::EMFILE;
     }
     w.disk.open()

@@ -25,6 +25,9 @@ typedef struct {
     ngx_flag_t                       extensions;
     ngx_flag_t                       wide;
     size_t                           lend;
+    ngx_flag_t                       spill_fallback;
+    ngx_flag_t                       spill_segments;
+    ngx_msec_t                       spill_delay;
 } ngx_event_pipe_settings_t;
 
 
@@ -94,6 +97,26 @@ typedef struct {
 } ngx_event_pipe_counts_t;
 
 
+/*
+ * One of the temporary files of a response that is not kept.  The first is that
+ * of nginx; each of the others has a pool of its own, so that nothing is left of
+ * it when it is closed.
+ */
+
+typedef struct ngx_event_pipe_segment_s  ngx_event_pipe_segment_t;
+
+struct ngx_event_pipe_segment_s {
+    ngx_temp_file_t                 *file;
+    ngx_event_pipe_segment_t        *next;
+
+    /* its file buffers that have not been sent */
+    ngx_uint_t                       awaited;
+
+    ngx_pool_t                      *pool;
+    ngx_temp_file_t                  own;
+};
+
+
 /* what the library keeps for a pipe beside the pipe itself */
 
 typedef struct {
@@ -110,10 +133,24 @@ typedef struct {
     ngx_event_pipe_loan_t           *loan;
 
     ngx_event_pipe_counts_t          counts;
+    /* temporary files, the oldest first, and the bytes in them */
+    ngx_event_pipe_segment_t        *segments;
+    ngx_event_pipe_segment_t        *last_segment;
+    ngx_event_pipe_segment_t        *spare_segments;
+    off_t                            on_disk;
+
+    ngx_msec_t                       behind_since;
 
     unsigned                         room_known:1;
     unsigned                         returns:1;
     unsigned                         narrow:1;
+
+    /* writing to disk has failed: not again for this response */
+    unsigned                         memory_only:1;
+
+    /* the client holds upstream back, whose read event is delayed for that */
+    unsigned                         behind:1;
+    unsigned                         waiting:1;
 } ngx_event_pipe_state_t;
 
 
@@ -133,6 +170,9 @@ void ngx_event_pipe_glue_del_timer(ngx_event_t *ev);
 
 /* ngx_time() */
 time_t ngx_event_pipe_glue_time(void);
+
+/* ngx_current_msec */
+ngx_msec_t ngx_event_pipe_glue_msec(void);
 
 /* ngx_free_chain() */
 void ngx_event_pipe_glue_free_chain(ngx_pool_t *pool, ngx_chain_t *cl);
@@ -155,6 +195,19 @@ void ngx_event_pipe_glue_give_back(ngx_event_pipe_loan_t *loan);
 
 /* notes in "end" what nginx has found since the last turn */
 void ngx_event_pipe_glue_note_end(ngx_event_pipe_state_t *state);
+/* what was to be kept of a response is not: no cache entry, no stored file */
+void ngx_event_pipe_glue_discard(ngx_event_pipe_t *p);
+
+/* whether a file may be closed once the file buffers of the pipe are sent */
+ngx_int_t ngx_event_pipe_glue_may_close(ngx_event_pipe_t *p);
+
+/* a segment: first that of nginx's file, then others, not opened yet */
+ngx_event_pipe_segment_t *ngx_event_pipe_glue_segment(
+    ngx_event_pipe_state_t *state);
+ngx_int_t ngx_event_pipe_glue_open_segment(ngx_event_pipe_state_t *state,
+    ngx_event_pipe_segment_t *segment);
+void ngx_event_pipe_glue_close_segment(ngx_event_pipe_state_t *state,
+    ngx_event_pipe_segment_t *segment);
 
 
 #endif /* _NGX_EVENT_PIPE_GLUE_H_INCLUDED_ */

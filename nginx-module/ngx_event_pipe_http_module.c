@@ -44,6 +44,27 @@ static ngx_command_t  ngx_event_pipe_http_commands[] = {
       offsetof(ngx_event_pipe_settings_t, lend),
       NULL },
 
+    { ngx_string("event_pipe_spill_fallback"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_event_pipe_settings_t, spill_fallback),
+      NULL },
+
+    { ngx_string("event_pipe_spill_segments"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_event_pipe_settings_t, spill_segments),
+      NULL },
+
+    { ngx_string("event_pipe_spill_delay"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_event_pipe_settings_t, spill_delay),
+      NULL },
+
       ngx_null_command
 };
 
@@ -251,6 +272,79 @@ ngx_event_pipe_socket_room(ngx_connection_t *c)
 }
 
 
+/*
+ * As nginx does it when a response does not end well.  The file stays open: what
+ * it has of the response is still to be sent.
+ */
+
+void
+ngx_event_pipe_glue_discard(ngx_event_pipe_t *p)
+{
+    ngx_file_t           *file;
+    ngx_http_request_t   *r;
+    ngx_http_upstream_t  *u;
+
+    r = p->output_ctx;
+    u = r->upstream;
+    file = &p->temp_file->file;
+
+#if (NGX_HTTP_CACHE)
+
+    if (u->cacheable) {
+        u->cacheable = 0;
+        ngx_http_file_cache_free(r->cache, p->temp_file);
+    }
+
+#endif
+
+    if (u->store) {
+        u->store = 0;
+
+        if (file->fd != NGX_INVALID_FILE
+            && ngx_delete_file(file->name.data) == NGX_FILE_ERROR)
+        {
+            ngx_log_error(NGX_LOG_CRIT, p->log, ngx_errno,
+                          ngx_delete_file_n " \"%s\" failed",
+                          file->name.data);
+        }
+    }
+}
+
+
+/*
+ * A filter that wants to see what is in a file gets it in memory, and with
+ * sendfile a reference to the file besides, which is what is sent then: long
+ * after the buffer that it was read from is done.  TLS sends from memory,
+ * unless the kernel does it.
+ */
+
+ngx_int_t
+ngx_event_pipe_glue_may_close(ngx_event_pipe_t *p)
+{
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    c = p->downstream;
+    r = p->output_ctx;
+
+    if (!c->sendfile
+        || (!r->main_filter_need_in_memory && !r->filter_need_in_memory))
+    {
+        return 1;
+    }
+
+#if (NGX_SSL)
+
+    if (c->ssl && !c->ssl->sendfile) {
+        return 1;
+    }
+
+#endif
+
+    return 0;
+}
+
+
 static void *
 ngx_event_pipe_create_loc_conf(ngx_conf_t *cf)
 {
@@ -264,6 +358,9 @@ ngx_event_pipe_create_loc_conf(ngx_conf_t *cf)
     settings->extensions = NGX_CONF_UNSET;
     settings->wide = NGX_CONF_UNSET;
     settings->lend = NGX_CONF_UNSET_SIZE;
+    settings->spill_fallback = NGX_CONF_UNSET;
+    settings->spill_segments = NGX_CONF_UNSET;
+    settings->spill_delay = NGX_CONF_UNSET_MSEC;
 
     return settings;
 }
@@ -278,6 +375,9 @@ ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->extensions, prev->extensions, 1);
     ngx_conf_merge_value(conf->wide, prev->wide, 1);
     ngx_conf_merge_size_value(conf->lend, prev->lend, 1024 * 1024);
+    ngx_conf_merge_value(conf->spill_fallback, prev->spill_fallback, 1);
+    ngx_conf_merge_value(conf->spill_segments, prev->spill_segments, 1);
+    ngx_conf_merge_msec_value(conf->spill_delay, prev->spill_delay, 0);
 
     return NGX_CONF_OK;
 }

@@ -101,6 +101,13 @@ ngx_event_pipe_glue_time(void)
 }
 
 
+ngx_msec_t
+ngx_event_pipe_glue_msec(void)
+{
+    return ngx_current_msec;
+}
+
+
 void
 ngx_event_pipe_glue_free_chain(ngx_pool_t *pool, ngx_chain_t *cl)
 {
@@ -128,6 +135,19 @@ ngx_event_pipe_glue_room(ngx_event_pipe_t *p)
 
 size_t
 ngx_event_pipe_glue_waiting(ngx_connection_t *c)
+{
+    return 0;
+}
+
+
+void
+ngx_event_pipe_glue_discard(ngx_event_pipe_t *p)
+{
+}
+
+
+ngx_int_t
+ngx_event_pipe_glue_may_close(ngx_event_pipe_t *p)
 {
     return 0;
 }

@@ -36,6 +36,9 @@
 //! | `write.rs` | sends `out` and `in`, within the busy size | `ngx_event_pipe_write_to_downstream` |
 //! | `busy.rs` | what the output was given and has not sent | |
 //! | `spill.rs` | moves data of `in` to the temporary file | `ngx_event_pipe_write_chain_to_temp_file` |
+//! | `delay.rs` | waits for the client before it spills | |
+//! | `segments.rs` | the files that data is spilled to, one after the other | |
+//! | `fallback.rs` | goes on without the disk when that fails | |
 //! | `shadow.rs` | the ring of a raw buffer and its shadows | `ngx_event_pipe_remove_shadow_links` |
 //! | `recycle.rs` | the way of raw buffers back to be received into | `ngx_event_pipe_add_free_buf`, `..._drain_chains` |
 //! | `wide.rs` | reads and writes more at once than nginx does | |
@@ -71,15 +74,18 @@
 mod busy;
 mod copy_filter;
 mod counts;
+mod delay;
 mod dump;
 #[cfg(not(test))]
 pub mod exports;
+mod fallback;
 mod lend;
 mod nginx;
 mod pipe;
 mod rate;
 mod read;
 mod recycle;
+mod segments;
 mod shadow;
 mod spill;
 mod wide;

@@ -5,13 +5,14 @@
 use core::num::NonZeroU64;
 
 use crate::nginx::{
-    Connection, Link, Links, NGX_AGAIN, NGX_ERROR, Pipe, debug, ngx_msec_t, off_t, wall_clock,
+    Connection, Link, Links, NGX_AGAIN, NGX_ERROR, Pipe, TempFile, debug, ngx_msec_t, off_t,
+    wall_clock,
 };
 #[cfg(ngx_have_kqueue)]
 use crate::nginx::{Level, error};
 use crate::shadow::remove_shadow_links;
 use crate::spill::{Spilled, spill};
-use crate::{Abort, counts, dump, lend, rate, wide};
+use crate::{Abort, counts, delay, dump, fallback, lend, rate, segments, wide};
 
 /// Why a pass over upstream ends before its end.
 enum Leave {
@@ -50,6 +51,8 @@ fn pass(p: Pipe<'_>) -> Result<(), Leave> {
     let Some(upstream) = p.upstream().filter(|_| !upstream_finished(p)) else {
         return Ok(());
     };
+
+    delay::start_pass(p);
 
     #[cfg(ngx_threads)]
     collect_thread_write(p)?;
@@ -383,9 +386,7 @@ pub(crate) fn downstream_ready(p: Pipe<'_>) -> bool {
 /// The client is slow or the response is to be kept: moves data of `in` to the
 /// temporary file, if that may still grow, and takes the buffers it was in.
 fn spill_for_raw_bufs<'p>(p: Pipe<'p>) -> Result<Option<Link<'p>>, Leave> {
-    let may_grow = |offset| p.cacheable() || offset < p.max_temp_file_size();
-
-    let Some(file) = p.temp_file().filter(|file| may_grow(file.offset())) else {
+    let Some(file) = file_for_spill(p) else {
         debug!(p.log(), c"no pipe bufs to read in");
         return Ok(None);
     };
@@ -399,6 +400,22 @@ fn spill_for_raw_bufs<'p>(p: Pipe<'p>) -> Result<Option<Link<'p>>, Leave> {
         Spilled::Busy => Ok(None),
         Spilled::Pending => Err(Leave::Pending),
     }
+}
+
+/// The temporary file, if it may take more.
+fn file_for_spill<'p>(p: Pipe<'p>) -> Option<TempFile<'p>> {
+    if p.cacheable() {
+        return p.temp_file();
+    }
+
+    if fallback::is_memory_only(p) || delay::is_too_early(p) {
+        return None;
+    }
+
+    segments::prepare(p);
+
+    p.temp_file()
+        .filter(|file| segments::used(p, *file) < p.max_temp_file_size())
 }
 
 /// Distributes `size` received bytes over the chain. Each buffer that they fill

@@ -3,9 +3,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::Abort;
-use crate::lend;
 use crate::nginx::{Buf, Link, Pipe};
+use crate::{Abort, lend, segments};
 
 /// Makes a raw buffer empty and puts it on the free list; `None` if there is no
 /// memory for that.
@@ -74,6 +73,10 @@ pub(crate) fn drain_chains(p: Pipe<'_>) -> Result<(), Abort> {
 
         while let Some(link) = next {
             release(p, link.buf())?;
+
+            if link.buf().temp_file() {
+                segments::done(p, link.buf());
+            }
 
             next = link.next();
             link.set_next(p.free());

@@ -3,20 +3,18 @@
 
 #![forbid(unsafe_code)]
 
-use crate::Abort;
-use crate::counts;
-use crate::lend;
 #[cfg(ngx_threads)]
 use crate::nginx::NGX_AGAIN;
 use crate::nginx::{Link, NGX_ERROR, Pipe, TempFile, debug, off_t};
 use crate::shadow::remove_shadow_links;
+use crate::{Abort, counts, fallback, lend, segments};
 
 /// How a spill has ended, if not with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spilled {
     /// The data is in the file, its buffers are free.
     Done,
-    /// Nothing could be spilled within the limits.
+    /// Nothing could be spilled, or not within the limits.
     Busy,
     /// A thread is writing.
     #[cfg_attr(not(ngx_threads), allow(dead_code))]
@@ -39,6 +37,10 @@ pub(crate) fn spill(p: Pipe<'_>) -> Result<Spilled, Abort> {
     let Some(chain) = take_batch(p, file)? else {
         return Ok(Spilled::Busy);
     };
+
+    if segments::open(p).is_err() {
+        return failed(p, chain);
+    }
 
     #[cfg(ngx_threads)]
     prepare_thread_write(p, file);
@@ -120,6 +122,7 @@ fn take_batch<'p>(p: Pipe<'p>, file: TempFile<'p>) -> Result<Option<Link<'p>>, A
 fn last_within_limits<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> Option<Link<'p>> {
     debug!(p.log(), c"pipe offset: %O", file.offset());
 
+    let used = segments::used(p, file);
     let lent = lend::lent_memory(p);
     let mut last = None;
     let mut size: isize = 0;
@@ -138,7 +141,7 @@ fn last_within_limits<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> O
         );
 
         let with_this = size.wrapping_add(buf.len());
-        let file_with_this = file.offset().wrapping_add(with_this as off_t);
+        let file_with_this = used.wrapping_add(with_this as off_t);
 
         // A loan is written at once, whatever its size.
         let is_too_much =
@@ -166,7 +169,7 @@ fn written<'p>(
     mut size: isize,
 ) -> Result<Spilled, Abort> {
     if size == NGX_ERROR as isize {
-        return Err(Abort);
+        return failed(p, chain);
     }
 
     let mut body = Some(chain);
@@ -190,12 +193,21 @@ fn written<'p>(
     Ok(Spilled::Done)
 }
 
+/// The chain could not be written.
+fn failed<'p>(p: Pipe<'p>, chain: Link<'p>) -> Result<Spilled, Abort> {
+    fallback::go_on_in_memory(p, chain)?;
+
+    Ok(Spilled::Busy)
+}
+
 /// Appends the file's next `size` bytes to `out`: to its last buffer where that
 /// ends here, else as a buffer of their own.
 fn link_to_out(p: Pipe<'_>, file: TempFile<'_>, size: off_t) -> Result<(), Abort> {
     let start = file.offset();
     let end = start.wrapping_add(size);
     let tail = p.out().map(Link::tail);
+
+    segments::written(p, size);
 
     if let Some(adjacent) = tail.map(Link::buf).filter(|buf| buf.file_last() == start) {
         file.set_offset(end);
@@ -215,6 +227,7 @@ fn link_to_out(p: Pipe<'_>, file: TempFile<'_>, size: off_t) -> Result<(), Abort
     buf.set_temp_file(true);
 
     file.set_offset(end);
+    segments::linked(p);
 
     match tail {
         Some(tail) => tail.set_next(Some(link)),

@@ -9,7 +9,7 @@ use crate::read::{downstream_ready, upstream_finished};
 use crate::recycle::{drain_chains, release};
 #[cfg(ngx_threads)]
 use crate::spill::spill;
-use crate::{Abort, busy, counts, lend, wide};
+use crate::{Abort, busy, counts, lend, segments, wide};
 
 /// How many times in a row the output is flushed in vain before it must be
 /// someone else's turn: with asynchronous I/O it may hold on to what it has.
@@ -287,6 +287,8 @@ fn sendable_input<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
 fn recycle<'p>(p: Pipe<'p>, sent: impl Iterator<Item = Buf<'p>>) -> Result<(), Abort> {
     for buf in sent {
         if buf.temp_file() {
+            segments::done(p, buf);
+
             if p.cacheable() || !p.cyclic_temp_file() {
                 continue;
             }

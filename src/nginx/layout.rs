@@ -14,7 +14,7 @@ use super::file::TempFile;
 use super::log::Log;
 use super::pipe::Pipe;
 use super::pool::Pool;
-use super::state::{Counts, Loan, Settings, State};
+use super::state::{Counts, Loan, Segment, Settings, State};
 
 /// A structure whose fields can be compared.
 pub(super) trait Layout {
@@ -167,6 +167,7 @@ fn rust_and_c_agree_on_every_field_and_bit() {
     report.add::<Settings<'_>>("ngx_event_pipe_settings_t");
     report.add::<Loan<'_>>("ngx_event_pipe_loan_t");
     report.add::<Counts<'_>>("ngx_event_pipe_counts_t");
+    report.add::<Segment<'_>>("ngx_event_pipe_segment_t");
 
     let c = run_probe("layout", &report.c);
 

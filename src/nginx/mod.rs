@@ -34,8 +34,8 @@ pub(crate) use chain::{Address, Buf, Link, Links, Slot};
 pub(crate) use event::{Connection, Event};
 pub(crate) use file::TempFile;
 pub(crate) use log::{Format, Level, debug, error};
-pub(crate) use pipe::{FilterError, Pipe, clock, wall_clock};
-pub(crate) use state::{Counts, End, Loan, State};
+pub(crate) use pipe::{FilterError, Pipe, clock, timer_clock, wall_clock};
+pub(crate) use state::{Counts, End, Loan, Segment, State};
 
 /// Ends the process, abort(3).
 #[cfg(all(debug_assertions, not(any(test, feature = "std"))))]

@@ -55,7 +55,7 @@ handle! {
     /// This pass has brought something to send.
     flag read: (read_raw, set_read_raw) => read, set_read;
     /// The whole response goes to the temporary file: for the cache or store.
-    flag cacheable: (cacheable_raw, set_cacheable_raw) => cacheable;
+    flag cacheable: (cacheable_raw, set_cacheable_raw) => cacheable, set_cacheable;
     /// Receive into one buffer at a time.
     flag single_buf: (single_buf_raw, set_single_buf_raw) => single_buf;
     /// Free the memory of unused buffers when upstream is finished.
@@ -125,7 +125,7 @@ handle! {
     value start_sec: time_t => start_sec;
 
     /// Where spilled data goes. Set by nginx before the first pass.
-    link temp_file: TempFile => temp_file;
+    link temp_file: TempFile => temp_file, set_temp_file;
 
     /// Raw buffers filled so far, for the debug log.
     value num: c_int => num, set_num;
@@ -297,6 +297,12 @@ fn filtered(rc: ngx_int_t) -> Result<(), FilterError> {
 pub(crate) fn clock() -> ngx_msec_t {
     // SAFETY: a variable that the event loop keeps, in this very thread.
     unsafe { bindings::ngx_current_msec }
+}
+
+/// The same, asked of nginx: what the harness sees being asked.
+pub(crate) fn timer_clock() -> ngx_msec_t {
+    // SAFETY: reads a variable that the event loop keeps.
+    unsafe { bindings::ngx_event_pipe_glue_msec() }
 }
 
 /// The wall clock in seconds, as nginx has cached it: `ngx_time`.

@@ -5,12 +5,15 @@
 use super::bindings::{
     self, NGX_EVENT_PIPE_END_CLIENT_ERROR, NGX_EVENT_PIPE_END_COMPLETE,
     NGX_EVENT_PIPE_END_INTERNAL_ERROR, NGX_EVENT_PIPE_END_UPSTREAM_CLOSED,
-    NGX_EVENT_PIPE_END_UPSTREAM_ERROR, ngx_event_pipe_counts_t, ngx_event_pipe_loan_s,
-    ngx_event_pipe_settings_t, ngx_event_pipe_state_t, ngx_flag_t, ngx_msec_t, ngx_uint_t, off_t,
+    NGX_EVENT_PIPE_END_UPSTREAM_ERROR, NGX_OK, ngx_event_pipe_counts_t, ngx_event_pipe_loan_s,
+    ngx_event_pipe_segment_s, ngx_event_pipe_settings_t, ngx_event_pipe_state_t, ngx_flag_t,
+    ngx_int_t, ngx_msec_t, ngx_uint_t, off_t,
 };
 use super::chain::{Buf, Link};
+use super::file::TempFile;
 use super::handle::handle;
 use super::pipe::Pipe;
+use crate::Abort;
 
 handle! {
     /// The state of a pipe, `ngx_event_pipe_state_t`. It lives in the request's
@@ -29,9 +32,25 @@ handle! {
     flag room_known: (room_known_raw, set_room_known_raw) => room_known, set_room_known;
     /// What the worker has lent to this pipe.
     link loan: Loan => loan, set_loan;
+    /// The temporary files, from the oldest to the one that is written to.
+    link segments: Segment => segments, set_segments;
+    /// The one that is written to.
+    link last_segment: Segment => last_segment, set_last_segment;
+    /// Those that can be used again.
+    link spare_segments: Segment => spare_segments, set_spare_segments;
+    /// Bytes in all of them.
+    value on_disk: off_t => on_disk, set_on_disk;
     /// The client has not taken what it was expected to: nothing more is
     /// expected of it.
     flag narrow: (narrow_raw, set_narrow_raw) => narrow, set_narrow;
+    /// Writing to disk has failed: it is not tried again.
+    flag memory_only: (memory_only_raw, set_memory_only_raw) => memory_only, set_memory_only;
+    /// The client holds upstream back.
+    flag behind: (behind_raw, set_behind_raw) => behind, set_behind;
+    /// For that, upstream's read event is delayed.
+    flag waiting: (waiting_raw, set_waiting_raw) => waiting, set_waiting;
+    /// Since when it has been so.
+    value behind_since: ngx_msec_t => behind_since, set_behind_since;
 }
 
 handle! {
@@ -41,6 +60,11 @@ handle! {
     value wide: ngx_flag_t => wide_flag;
     /// Bytes that a worker may lend in all, `event_pipe_lend`.
     value lend: usize => lend;
+    value spill_fallback: ngx_flag_t => spill_fallback_flag;
+    value spill_segments: ngx_flag_t => spill_segments_flag;
+    /// How long a client may hold upstream back before its response is spilled,
+    /// `event_pipe_spill_delay`, in milliseconds.
+    value spill_delay: ngx_msec_t => spill_delay;
 }
 
 impl Settings<'_> {
@@ -48,6 +72,17 @@ impl Settings<'_> {
     /// `event_pipe_wide`.
     pub(crate) fn wide(self) -> bool {
         self.wide_flag() != 0
+    }
+
+    /// Whether a response goes on without the disk when that fails,
+    /// `event_pipe_spill_fallback`.
+    pub(crate) fn spill_fallback(self) -> bool {
+        self.spill_fallback_flag() != 0
+    }
+
+    /// Whether what is spilled goes to several files, `event_pipe_spill_segments`.
+    pub(crate) fn spill_segments(self) -> bool {
+        self.spill_segments_flag() != 0
     }
 }
 
@@ -148,6 +183,28 @@ impl<'p> Loan<'p> {
     }
 }
 
+handle! {
+    /// One of the temporary files of a response, `ngx_event_pipe_segment_t`.
+    Segment => ngx_event_pipe_segment_s;
+
+    /// The file.
+    always file: TempFile => file;
+    /// The next younger one, or the next spare one.
+    link next: Segment => next, set_next;
+    /// Its file buffers that have not been sent.
+    value awaited: ngx_uint_t => awaited, set_awaited;
+}
+
+impl Segment<'_> {
+    /// Whether it has a file of its own, not nginx's.
+    pub(crate) fn is_own(self) -> bool {
+        // SAFETY: the field of a live structure (`from_raw`).
+        let own = unsafe { &raw mut (*self.as_raw()).own };
+
+        self.file().as_raw() == own
+    }
+}
+
 impl<'p> State<'p> {
     /// What is counted.
     pub(crate) fn counts(self) -> Counts<'p> {
@@ -162,6 +219,35 @@ impl<'p> State<'p> {
     pub(crate) fn note_end(self) {
         // SAFETY: a live state, whose pipe is the one at hand.
         unsafe { bindings::ngx_event_pipe_glue_note_end(self.as_raw()) }
+    }
+
+    /// A segment for the state's list, with nginx's file if it is the first
+    /// one. `None` if there is no memory.
+    pub(crate) fn new_segment(self) -> Option<Segment<'p>> {
+        // SAFETY: a live state, whose pipe is the one at hand.
+        let segment = unsafe { bindings::ngx_event_pipe_glue_segment(self.as_raw()) };
+
+        // SAFETY: null, or a structure in the pipe's pool.
+        unsafe { Segment::from_raw(segment) }
+    }
+
+    /// Creates the file of a segment, unless there is one or nginx does it.
+    pub(crate) fn open(self, segment: Segment<'p>) -> Result<(), Abort> {
+        // SAFETY: a live state and a segment of its list.
+        let rc =
+            unsafe { bindings::ngx_event_pipe_glue_open_segment(self.as_raw(), segment.as_raw()) };
+
+        if rc == NGX_OK as ngx_int_t {
+            Ok(())
+        } else {
+            Err(Abort)
+        }
+    }
+
+    /// Closes the file of a segment, which nobody may refer to any more.
+    pub(crate) fn close(self, segment: Segment<'p>) {
+        // SAFETY: a live state and a segment of its list.
+        unsafe { bindings::ngx_event_pipe_glue_close_segment(self.as_raw(), segment.as_raw()) }
     }
 
     /// Takes a loan from the worker; `None` if it has lent what it may, or if
@@ -189,6 +275,20 @@ impl<'p> Pipe<'p> {
 
         // SAFETY: null, or a structure in the pipe's pool.
         unsafe { State::from_raw(state) }
+    }
+
+    /// Whether nothing refers to a file any more once the pipe's file buffers of
+    /// it are sent.
+    pub(crate) fn may_close(self) -> bool {
+        // SAFETY: a pipe that has a state, so it is a request's.
+        unsafe { bindings::ngx_event_pipe_glue_may_close(self.as_raw()) != 0 }
+    }
+
+    /// The request gives up what was to be kept of this response, in a cache or
+    /// as a stored file. The file itself stays open.
+    pub(crate) fn discard(self) {
+        // SAFETY: a pipe that has a state, so it is a request's, with its file.
+        unsafe { bindings::ngx_event_pipe_glue_discard(self.as_raw()) }
     }
 
     /// How many bytes the client takes without making anybody wait, as far as

@@ -40,9 +40,11 @@ const WATCHED: &[(&str, &[&str])] = &[
 ];
 
 /// The same of the project's glue. Loans are as small as all else here.
-const LENDING: &[&str] = &[
+const GLUE: &[&str] = &[
     "ngx_event_pipe_glue_borrow",
     "ngx_event_pipe_glue_give_back",
+    "ngx_event_pipe_glue_segment",
+    "ngx_event_pipe_glue_msec",
 ];
 
 /// Sources of nginx that run as they are.
@@ -85,6 +87,7 @@ fn main() {
         "../../nginx-module/ngx_event_pipe_counts.c",
         "../../nginx-module/ngx_event_pipe_counts.h",
         "../../nginx-module/ngx_event_pipe_loan.c",
+        "../../nginx-module/ngx_event_pipe_segment.c",
     ] {
         println!("cargo::rerun-if-changed={file}");
     }
@@ -161,12 +164,14 @@ impl Nginx {
             .compile("real");
 
         self.compilation()
-            .renaming(LENDING, "real_")
+            .renaming(GLUE, "real_")
             .define("NGX_EVENT_PIPE_LOAN", "40")
             .file("../../nginx-module/ngx_event_pipe_loan.c")
-            .compile("loan");
+            .file("../../nginx-module/ngx_event_pipe_segment.c")
+            .compile("glue");
 
         self.compilation()
+            .renaming(GLUE, "real_")
             .define("NGX_EVENT_PIPE_HTTP", "1")
             .file("environment.c")
             .file("../../nginx-module/ngx_event_pipe_rust_module.c")
@@ -211,7 +216,7 @@ impl Nginx {
             .clang_args(["-I.", "-I../../nginx-module"])
             .allowlist_type("ngx_event_pipe_t|ngx_temp_file_t|ngx_thread_task_t|ngx_path_t")
             .allowlist_function("(stock_)?ngx_event_pipe(_copy_input_filter|_add_free_buf)?")
-            .allowlist_function("real_ngx_event_pipe_glue_(borrow|give_back)")
+            .allowlist_function("real_ngx_event_pipe_glue_(borrow|give_back|segment|msec)")
             .allowlist_type("ngx_event_pipe_state_t")
             .allowlist_function("ngx_event_pipe_end")
             .allowlist_var("ngx_current_msec|NGX_EVENT_PIPE_END_.*")

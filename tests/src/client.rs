@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-pub(crate) use answer::Decoder;
-pub use answer::{Answer, Ending};
+pub use answer::{Answer, Decoder, Ending};
 pub use http2::Http2;
 
 use crate::upstream::{PATIENCE, Progress};

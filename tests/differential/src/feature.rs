@@ -11,17 +11,32 @@ pub enum Feature {
     Wide,
     /// `event_pipe_lend`: the worker's buffers are received into.
     Lend,
+    /// `event_pipe_spill_fallback`: when spilling fails, it goes on in memory.
+    Fallback,
+    /// `event_pipe_spill_segments`: what is spilled goes to several files.
+    Segments,
+    /// `event_pipe_spill_delay`: spilling waits for the client.
+    Delay,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Wide, Self::Lend];
+    pub const ALL: [Self; 5] = [
+        Self::Wide,
+        Self::Lend,
+        Self::Fallback,
+        Self::Segments,
+        Self::Delay,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Wide => "wide",
             Self::Lend => "lend",
+            Self::Fallback => "fallback",
+            Self::Segments => "segments",
+            Self::Delay => "delay",
         }
     }
 

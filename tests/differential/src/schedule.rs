@@ -397,6 +397,11 @@ pub fn with_feature(
 ) -> Result<Summary, Box<Difference>> {
     let mut config = Config::choose(&mut choices);
     change(&mut config);
+    if feature == Feature::Segments && config.max_temp_file_size != 0 {
+        // Room for some.
+        let writes = 1 + (config.steps % 12) as i64;
+        config.max_temp_file_size = writes * config.temp_file_write_size as i64;
+    }
     let mut stock = Run::new(
         Side::Stock(Repairs::all_but(None)),
         &config,

@@ -65,7 +65,7 @@ enum State {
 
 /// Takes the bytes of one response as they come.
 #[derive(Debug)]
-pub(crate) struct Decoder {
+pub struct Decoder {
     is_head: bool,
     state: State,
     pending: Vec<u8>,
@@ -73,7 +73,7 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    pub(crate) fn new(method: &str) -> Self {
+    pub fn new(method: &str) -> Self {
         Self {
             is_head: method == "HEAD",
             state: State::Header,
@@ -102,7 +102,7 @@ impl Decoder {
         std::mem::take(&mut self.pending)
     }
 
-    pub(crate) fn finish(mut self, ending: Ending) -> Answer {
+    pub fn finish(mut self, ending: Ending) -> Answer {
         self.answer.complete = self.is_done();
         self.answer.ending = ending;
         self.answer.excess = match self.state {
@@ -112,7 +112,7 @@ impl Decoder {
         self.answer
     }
 
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<()> {
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<()> {
         self.pending.extend(bytes);
         let mut at = 0;
         while let Some(taken) = self.step(at)? {

@@ -174,7 +174,7 @@ impl World {
         unsafe {
             if (*buf).in_file() != 0 {
                 while (*buf).file_pos < (*buf).file_last && *budget > 0 {
-                    let byte = self.disk.byte((*buf).file_pos);
+                    let byte = self.disk.byte((*(*buf).file).fd, (*buf).file_pos);
                     self.deliver(byte);
                     (*buf).file_pos += 1;
                     *budget -= 1;

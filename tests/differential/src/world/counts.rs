@@ -187,7 +187,7 @@ impl World {
         }
         let spilled = match self.config.cacheable {
             true => 0,
-            false => self.disk.written,
+            false => self.disk.all_written(),
         };
         if went_well && self.pipe.writing.is_null() && c.spilled != spilled {
             self.wrong("what is spilled is not counted");

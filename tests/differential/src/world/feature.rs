@@ -23,6 +23,14 @@ pub(super) struct Extra {
     /// What the client has been said to take, and whether it did not once.
     promised: u64,
     broken: bool,
+    /// Writing has failed, and what was to be kept is given up.
+    write_failed: bool,
+    failed_in_call: bool,
+    discarded: bool,
+    /// Segments that were made.
+    segments: i64,
+    /// When nothing was last seen to wait for the client.
+    kept_up: usize,
     /// How often the pipe has asked for its state.
     asked: u32,
 }
@@ -40,6 +48,11 @@ impl Extra {
                 allocated: 0,
                 promised: 0,
                 broken: false,
+                write_failed: false,
+                failed_in_call: false,
+                discarded: false,
+                segments: 0,
+                kept_up: 0,
                 asked: 0,
             }
         }
@@ -49,14 +62,24 @@ impl Extra {
 impl World {
     pub(super) fn set_up_state(&mut self) {
         let extra = &mut self.extra;
-        if let Some(feature) = self.config.feature {
+        let feature = self.config.feature;
+        if let Some(Feature::Wide | Feature::Lend) = feature {
             extra.settings.wide = 1;
-            if feature == Feature::Lend {
+            if feature == Some(Feature::Lend) {
                 // The worker may lend two at a time, or none. (Without a choice
                 // that stock does not make.)
                 extra.settings.lend = if self.config.steps % 8 == 0 { 20 } else { 80 };
             }
         }
+        // The spilling ones meet.
+        let meet = matches!(feature, Some(Feature::Segments | Feature::Delay))
+            && self.config.steps % 2 == 0;
+        extra.settings.spill_fallback = (meet || feature == Some(Feature::Fallback)).into();
+        extra.settings.spill_segments = (meet || feature == Some(Feature::Segments)).into();
+        if feature == Some(Feature::Delay) {
+            extra.settings.spill_delay = 100 + 300 * (self.config.steps % 3) as usize;
+        }
+        extra.kept_up = now();
         extra.state.pipe = &raw mut self.pipe;
         extra.state.settings = &raw mut extra.settings;
         let header_only = self.config.header_only;
@@ -140,6 +163,79 @@ impl World {
         }
     }
 
+    /// Before something is written to the disk, and when that has failed.
+    pub(super) fn check_may_write(&mut self) {
+        if self.extra.write_failed {
+            self.wrong("it spills again after that has failed");
+        }
+        let is_early = now() - self.extra.kept_up < self.extra.settings.spill_delay;
+        if is_early && self.config.has_state && self.pipe.cacheable() == 0 {
+            self.wrong("it spills before the client has fallen behind for so long");
+        }
+    }
+
+    pub(super) fn note_write_failed(&mut self) {
+        if self.extra.settings.spill_fallback != 0 && self.config.has_state {
+            self.act();
+            self.extra.write_failed = true;
+            self.extra.failed_in_call = true;
+        }
+    }
+
+    /// When spilling has failed, nobody but the pipe itself may wake the client.
+    pub(super) fn check_goes_on(&mut self) {
+        let p = &self.pipe;
+        let write = &self.downstream_write;
+        let is_ready = self.downstream.data == p.output_ctx
+            && write.ready() != 0
+            && write.delayed() == 0
+            && p.downstream_error() == 0
+            && self.config.busy_size > 0;
+        let waits = !p.in_.is_null() && p.busy.is_null();
+
+        if std::mem::take(&mut self.extra.failed_in_call) && is_ready && waits {
+            self.wrong("data waits in memory for a client that waits for it");
+        }
+    }
+
+    /// Whoever waits is woken up.
+    pub(super) fn check_wakes_up(&mut self) {
+        let p = &self.pipe;
+        if p.in_.is_null() && p.out.is_null() && p.busy.is_null() && p.writing.is_null() {
+            self.extra.kept_up = now();
+        }
+        let read = &self.upstream_read;
+        let latest = now() + self.extra.settings.spill_delay;
+        let wakes = read.delayed() != 0 && read.timer_set() != 0 && read.timer.key <= latest;
+        let waits = self.extra.state.waiting() != 0;
+        let is_left_delayed = !waits && self.config.limit_rate == 0 && read.delayed() != 0;
+        if waits && !wakes {
+            self.wrong("it waits for the client, and nobody wakes it up");
+        }
+        if is_left_delayed && self.config.feature == Some(Feature::Delay) {
+            self.wrong("upstream is delayed, and nobody waits");
+        }
+    }
+
+    /// However long a response is, there are no more of them than can be in use.
+    pub(super) fn check_segments(&mut self) {
+        let config = &self.config;
+        let size = (config.max_temp_file_size / 8).max(config.temp_file_write_size as i64);
+
+        if self.extra.segments > config.max_temp_file_size / size + 3 {
+            self.wrong("segments are not used again");
+        }
+    }
+
+    /// Whether the file is to be kept, and what comes of it otherwise.
+    pub(super) fn keeps_file(&mut self) -> bool {
+        let keeps = self.pipe.cacheable() != 0;
+        if self.config.cacheable && keeps == self.extra.discarded {
+            self.wrong("a file is kept that is not whole, or given up without a word");
+        }
+        keeps
+    }
+
     /// Whether this is a raw buffer of the worker's, perhaps given back.
     pub(super) fn is_workers(&self, raw: *mut n::ngx_buf_t) -> bool {
         self.extra.loans.iter().any(|&loan| loan.cast() == raw)
@@ -168,6 +264,40 @@ extern "C" fn ngx_event_pipe_glue_state(
         true => &raw mut w.extra.state,
         false => null_mut(),
     }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_discard(_: *mut n::ngx_event_pipe_t) {
+    world().extra.discarded = true;
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_may_close(_: *mut n::ngx_event_pipe_t) -> n::ngx_int_t {
+    let w = world();
+    w.act();
+    // A filter that needs data in memory, with sendfile.
+    isize::from(w.config.steps % 8 != 0)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ngx_event_pipe_glue_segment(
+    state: *mut n::ngx_event_pipe_state_t,
+) -> *mut n::ngx_event_pipe_segment_t {
+    // SAFETY: as the pipe has called.
+    let segment = unsafe { n::real_ngx_event_pipe_glue_segment(state) };
+    world().extra.segments += i64::from(!segment.is_null());
+    segment
+}
+
+fn now() -> usize {
+    // SAFETY: reads a variable that the harness sets.
+    unsafe { n::real_ngx_event_pipe_glue_msec() }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_msec() -> usize {
+    world().act();
+    now()
 }
 
 #[unsafe(no_mangle)]

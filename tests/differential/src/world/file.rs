@@ -5,33 +5,73 @@ use crate::config::WriteFailure;
 use crate::nginx as n;
 use crate::trace::Event;
 
-const FD: i32 = 7;
+/// The first descriptor; each file has another one.
+const FIRST_FD: i32 = 7;
 
 /// The disk, and the thread that writes to it.
 #[derive(Default)]
 pub(super) struct Disk {
-    data: Vec<u8>,
-    open: bool,
-    /// Bytes that nginx's code has reported as written.
-    pub(super) written: i64,
+    files: Vec<File>,
     /// What the thread pool has to do.
     #[cfg(c_has_threads)]
     task: Option<*mut n::ngx_thread_task_t>,
 }
 
+/// A file, perhaps closed.
+#[derive(Default)]
+struct File {
+    data: Vec<u8>,
+    open: bool,
+    /// Bytes that nginx's code has reported as written.
+    written: i64,
+}
+
 impl Disk {
-    pub(super) fn byte(&self, at: i64) -> Option<u8> {
-        self.data.get(at as usize).copied()
+    fn open(&mut self) -> i32 {
+        self.files.push(File {
+            open: true,
+            ..File::default()
+        });
+        FIRST_FD + self.files.len() as i32 - 1
     }
 
-    pub(super) fn data(&self) -> &[u8] {
-        &self.data
+    fn file(&mut self, fd: i32) -> Option<&mut File> {
+        let file = self.files.get_mut(usize::try_from(fd - FIRST_FD).ok()?)?;
+        file.open.then_some(file)
+    }
+
+    /// A byte of an open file.
+    pub(super) fn byte(&mut self, fd: i32, at: i64) -> Option<u8> {
+        self.file(fd)?.data.get(at as usize).copied()
+    }
+
+    /// What was written first: of a response that is kept, all.
+    pub(super) fn first(&self) -> &[u8] {
+        self.files.first().map_or(&[], |file| &file.data)
+    }
+
+    /// What was reported as written to a file.
+    pub(super) fn written(&mut self, fd: i32) -> i64 {
+        self.file(fd).map_or(0, |file| file.written)
+    }
+
+    /// The same of all files.
+    pub(super) fn all_written(&self) -> i64 {
+        self.files.iter().map(|file| file.written).sum()
+    }
+
+    /// Bytes of all files that are open.
+    pub(super) fn used(&self) -> i64 {
+        let open = self.files.iter().filter(|file| file.open);
+        open.map(|file| file.data.len() as i64).sum()
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.open
+        self.files.iter().any(|file| file.open)
     }
+}
 
+impl File {
     fn write(&mut self, offset: i64, data: &[u8]) {
         let end = offset as usize + data.len();
         if self.data.len() < end {
@@ -47,13 +87,20 @@ unsafe extern "C" fn ngx_write_chain_to_temp_file(
     chain: *mut n::ngx_chain_t,
 ) -> isize {
     let w = world();
+    w.check_may_write();
     let described = w.describe_chain(chain);
     let state = w.file_state();
     // SAFETY: as the pipe has called.
     let result = unsafe { n::real_ngx_write_chain_to_temp_file(file, chain) };
 
     let w = world();
-    w.disk.written += result.max(0) as i64;
+    if result == n::NGX_ERROR as isize {
+        w.note_write_failed();
+    }
+    // SAFETY: as the pipe has called.
+    if let Some(file) = w.disk.file(unsafe { (*file).file.fd }) {
+        file.written += result.max(0) as i64;
+    }
     w.trace.push(Event::WriteChain {
         chain: described,
         file: state,
@@ -68,19 +115,19 @@ extern "C" fn harness_open_file() -> i32 {
     let failed = w.fails(Fallible::Open);
     w.trace.push(Event::Open { failed });
     if failed {
+        w.note_write_failed();
         return -libc::EMFILE;
     }
-    w.disk.open = true;
-    FD
+    w.disk.open()
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn harness_close_file(fd: i32) -> i32 {
     let w = world();
-    if fd != FD || !w.disk.open {
-        w.wrong("a file is closed that is not open");
+    match w.disk.file(fd) {
+        Some(file) => file.open = false,
+        None => w.wrong("a file is closed that is not open"),
     }
-    w.disk.open = false;
     0
 }
 
@@ -92,7 +139,7 @@ unsafe extern "C" fn harness_write_file(
     offset: i64,
 ) -> isize {
     let w = world();
-    if fd != FD || !w.disk.open {
+    if w.disk.file(fd).is_none() {
         w.wrong("a file is written that is not open");
     }
     let mut data = Vec::new();
@@ -115,7 +162,9 @@ unsafe extern "C" fn harness_write_file(
         Some(WriteFailure::Short) => data.len().div_ceil(2) as isize,
         None => data.len() as isize,
     };
-    w.disk.write(offset, &data[..result.max(0) as usize]);
+    if let Some(file) = w.disk.file(fd) {
+        file.write(offset, &data[..result.max(0) as usize]);
+    }
     w.trace.push(Event::Write {
         offset,
         data,
@@ -166,7 +215,8 @@ impl World {
     /// Reading for the client uses the same fields of the file.
     #[cfg(c_has_threads)]
     pub(super) fn read_file_by_thread(&mut self) {
-        let file = &mut self.temp_file.file;
+        // SAFETY: a file in the pool, or that of the world.
+        let file = unsafe { &mut (*self.pipe.temp_file).file };
         file.thread_task = std::ptr::null_mut();
         file.thread_handler = None;
         file.thread_ctx = std::ptr::null_mut();

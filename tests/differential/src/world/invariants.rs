@@ -23,6 +23,8 @@ impl World {
         self.check_limits();
         self.check_offset();
         self.check_end_of_stream();
+        self.check_goes_on();
+        self.check_wakes_up();
     }
 
     /// Where the next buffer of `in` goes matters only while there is one.
@@ -94,9 +96,10 @@ impl World {
         }
         // The last group may exceed the limit, by less than a buffer.
         let limit = self.config.max_temp_file_size + largest;
-        if !self.config.cacheable && self.temp_file.offset > limit {
-            self.wrong("the temporary file is larger than allowed");
+        if !self.config.cacheable && self.disk.used() > limit {
+            self.wrong("the temporary files are larger than allowed");
         }
+        self.check_segments();
         if self.config.busy_size > 0
             && !self.may_exceed_busy_size()
             && self.busy_bytes() > self.config.busy_size
@@ -122,7 +125,11 @@ impl World {
 
     /// The upstream module compares the offset with what it awaits.
     fn check_offset(&mut self) {
-        if self.pipe.writing.is_null() && self.temp_file.offset != self.disk.written {
+        // SAFETY: a file in the pool, or that of the world.
+        let file = unsafe { &*self.pipe.temp_file };
+        let written = self.disk.written(file.file.fd);
+
+        if self.pipe.writing.is_null() && file.offset != written {
             self.wrong("the file's offset is not what was written");
         }
     }
@@ -205,7 +212,9 @@ impl World {
         let p = &self.pipe;
         let went_well = (p.upstream_done() != 0 || p.upstream_eof() != 0) && p.writing.is_null();
 
-        if went_well && self.config.cacheable && p.in_.is_null() {
+        let has_all = went_well && p.in_.is_null();
+
+        if self.keeps_file() && has_all {
             self.check_kept();
         }
         if !went_well || self.pipe.downstream_error() != 0 {
@@ -225,7 +234,7 @@ impl World {
             true => self.config.header,
             false => 0,
         };
-        let kept = self.disk.data().get(header..).unwrap_or_default();
+        let kept = self.disk.first().get(header..).unwrap_or_default();
         if kept != self.body {
             self.wrong("the file that is kept is not the body");
         }

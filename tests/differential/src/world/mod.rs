@@ -259,7 +259,6 @@ impl World {
             true => file.set_persistent(1),
             false => file.set_log_level(n::NGX_LOG_WARN),
         }
-        file.set_clean(1);
     }
 
     /// The header, and what came with it of the body.

@@ -96,7 +96,8 @@ impl World {
 
     #[cfg(c_has_threads)]
     pub(super) fn file_state(&mut self) -> File {
-        let file = &self.temp_file;
+        // SAFETY: a file in the pool, or that of the world.
+        let file = unsafe { &*self.pipe.temp_file };
         File {
             offset: file.offset,
             thread_write: file.thread_write() != 0,
@@ -109,7 +110,8 @@ impl World {
     #[cfg(not(c_has_threads))]
     pub(super) fn file_state(&mut self) -> File {
         File {
-            offset: self.temp_file.offset,
+            // SAFETY: a file in the pool, or that of the world.
+            offset: unsafe { (*self.pipe.temp_file).offset },
             thread_write: false,
             task: 0,
             has_handler: false,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::{Amount, Buffers, Case, Log};
+use super::super::{Amount, Buffers, Case, Log, Stored};
 use super::named;
 use crate::client::{Leave, Manner};
 use crate::upstream::{Framing, Protocol, Reply};
@@ -45,10 +45,11 @@ fn of_directory(protocol: Protocol, fault: &str, directory: &str) -> Vec<Case> {
             .buffers(Buffers::SMALL)
             .conf(&format!("@_temp_path {directory};"))
     };
+    // The response ends where stock cannot write it; ours goes on in memory.
     let stalled = |name: &str, framing| {
         new(name, framing)
             .manner(Manner::STALLED)
-            .amount(Amount::Some)
+            .with(|case| case.defect = Some("D8"))
     };
     let leaves = new("leaves", Framing::Length)
         .manner(Manner::leaving(Leave::Stalled))
@@ -58,11 +59,16 @@ fn of_directory(protocol: Protocol, fault: &str, directory: &str) -> Vec<Case> {
         });
     vec![
         stalled("length", Framing::Length),
-        stalled("close", Framing::Close),
+        stalled("chunked", Framing::chunks(700)),
+        // It is not kept: the second time it comes from upstream again.
         stalled("cached", Framing::Length)
             .cached()
-            // Often not even the header has left nginx then.
-            .exchange(|exchange| exchange.expect.status = None),
+            .exchange(|exchange| exchange.expect.headers = vec![("X-Cache", "MISS")])
+            .then(|exchange| exchange.manner = Manner::FAST)
+            .with(|case| case.requests = Some(2)),
+        stalled("stored", Framing::Length)
+            .conf("root PREFIX/store; @_store on;")
+            .with(|case| case.store = Some(Stored::Nothing)),
         leaves.with(|case| case.log = Log::Severe),
     ]
 }

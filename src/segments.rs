@@ -1,0 +1,185 @@
+//! The temporary files of a response that is not kept: a new one follows when
+//! one is large enough, and each is closed when all of it has been sent. So
+//! `max_temp_file_size` is a limit of what is on disk at a time. (Under nginx
+//! there is one file, and a limit of all that ever was in it: then upstream
+//! waits until the client has the whole file, and often does not.)
+//! `event_pipe_spill_segments off` leaves it at nginx's way.
+//!
+//! No byte of a file is ever written again, because the kernel may still be
+//! sending it. It keeps what it needs of a file that is closed.
+
+#![forbid(unsafe_code)]
+
+use crate::Abort;
+use crate::nginx::{Buf, Link, Pipe, Segment, State, TempFile, off_t};
+
+/// How large a file becomes, as a part of the limit and at the most.
+const PARTS: off_t = 8;
+const LARGEST: off_t = 64 << 20;
+
+/// The state of a pipe that spills to segments.
+fn state<'p>(p: Pipe<'p>) -> Option<State<'p>> {
+    p.state()
+        .filter(|state| !p.cacheable() && state.segments().is_some())
+}
+
+/// Bytes of a file, and those of the limit that must not wait to be sent so
+/// that there is always room on disk for a part of a file that has been.
+fn sizes(p: Pipe<'_>) -> (off_t, off_t) {
+    let limit = p.max_temp_file_size();
+    let size = (limit / PARTS)
+        .min(LARGEST)
+        .max(p.temp_file_write_size() as off_t);
+
+    // With a very small limit, one file is sent as a whole before the next.
+    let reserve = if size <= limit / 2 { size } else { 0 };
+
+    (size, reserve)
+}
+
+/// Before something that is not kept is spilled: makes sure that it goes to a
+/// file that may take it. Without memory, that is the last one.
+pub(crate) fn prepare(p: Pipe<'_>) {
+    let Some(state) = begin(p) else {
+        return;
+    };
+
+    if state.last_segment().is_some_and(|last| is_full(p, last)) {
+        let _ = follow(p, state);
+    }
+}
+
+/// The first segment is nginx's file, before anything is in it.
+fn begin<'p>(p: Pipe<'p>) -> Option<State<'p>> {
+    let state = p
+        .state()
+        .filter(|state| state.settings().spill_segments())
+        .filter(|_| p.max_temp_file_size() > 0 && !p.cyclic_temp_file())?;
+
+    if state.segments().is_none() {
+        let is_new = p.temp_file().is_some_and(|file| file.offset() == 0);
+
+        if !is_new || !p.may_close() {
+            return None;
+        }
+
+        let first = state.new_segment()?;
+        state.set_segments(Some(first));
+        state.set_last_segment(Some(first));
+    }
+
+    Some(state)
+}
+
+/// Whether a new file is due: because of its size, or because all that is in
+/// this one has been sent and it has no room for a whole write.
+fn is_full<'p>(p: Pipe<'p>, last: Segment<'p>) -> bool {
+    let (size, _) = sizes(p);
+    let written = last.file().offset();
+    let with_write = written.saturating_add(p.temp_file_write_size() as off_t);
+
+    written >= size || (written > 0 && last.awaited() == 0 && with_write > p.max_temp_file_size())
+}
+
+/// Takes a spare segment, or a new one, to write to from now on.
+fn follow<'p>(p: Pipe<'p>, state: State<'p>) -> Option<()> {
+    let last = state.last_segment()?;
+    let next = match state.spare_segments() {
+        Some(spare) => {
+            state.set_spare_segments(spare.next());
+            spare.set_next(None);
+            spare
+        }
+        None => state.new_segment()?,
+    };
+
+    last.set_next(Some(next));
+    state.set_last_segment(Some(next));
+    p.set_temp_file(Some(next.file()));
+
+    close_sent(state);
+
+    Some(())
+}
+
+/// Bytes that count for the limit: those on disk, and those among them that wait
+/// to be sent with the reserve.
+pub(crate) fn used<'p>(p: Pipe<'p>, file: TempFile<'p>) -> off_t {
+    let Some(state) = state(p) else {
+        return file.offset();
+    };
+
+    let (_, reserve) = sizes(p);
+    let unsent = state.on_disk().wrapping_sub(sent_of_oldest(p, state));
+
+    state.on_disk().max(unsent.saturating_add(reserve))
+}
+
+/// What is sent comes from the oldest file, in its order.
+fn sent_of_oldest<'p>(p: Pipe<'p>, state: State<'p>) -> off_t {
+    let oldest = state.segments().map(|segment| segment.file().file());
+
+    p.busy()
+        .or(p.out())
+        .map(Link::buf)
+        .filter(|buf| buf.temp_file() && Some(buf.file()) == oldest)
+        .map_or(0, Buf::file_pos)
+}
+
+/// The file that is written to next has to be there.
+pub(crate) fn open(p: Pipe<'_>) -> Result<(), Abort> {
+    match state(p).and_then(|state| Some((state, state.last_segment()?))) {
+        Some((state, last)) => state.open(last),
+        None => Ok(()),
+    }
+}
+
+/// So many bytes are in the file now, a file buffer of their own included.
+pub(crate) fn written(p: Pipe<'_>, size: off_t) {
+    if let Some(state) = state(p) {
+        state.set_on_disk(state.on_disk().wrapping_add(size));
+    }
+}
+
+/// There is one more file buffer.
+pub(crate) fn linked(p: Pipe<'_>) {
+    if let Some(last) = state(p).and_then(State::last_segment) {
+        last.set_awaited(last.awaited().wrapping_add(1));
+    }
+}
+
+/// A file buffer has been sent, or nobody wants it.
+pub(crate) fn done<'p>(p: Pipe<'p>, buf: Buf<'p>) {
+    let Some(state) = state(p) else {
+        return;
+    };
+    let mut next = state.segments();
+
+    while let Some(segment) = next {
+        if segment.file().file() == buf.file() {
+            segment.set_awaited(segment.awaited().saturating_sub(1));
+            return close_sent(state);
+        }
+        next = segment.next();
+    }
+}
+
+/// Closes the oldest files as long as nothing of them is awaited, but never the
+/// one that is written to.
+fn close_sent(state: State<'_>) {
+    while let Some(oldest) = state.segments() {
+        if oldest.awaited() > 0 || state.last_segment() == Some(oldest) {
+            return;
+        }
+
+        state.set_segments(oldest.next());
+        state.set_on_disk(state.on_disk().wrapping_sub(oldest.file().offset()));
+        state.close(oldest);
+
+        if oldest.is_own() {
+            oldest.file().set_offset(0);
+            oldest.set_next(state.spare_segments());
+            state.set_spare_segments(Some(oldest));
+        }
+    }
+}

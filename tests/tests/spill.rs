@@ -1,0 +1,152 @@
+//! What is spilled to disk: stock cuts a download that comes to its limit, ours
+//! goes on; and ours spills for those only who need it.
+
+mod spilling;
+
+use std::io::Result;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use pipe_tests::server::wait;
+use spilling::{CAP, Download, SIZE, Side};
+
+/// The client reads half of the limit, time and again, and upstream gives up
+/// when that does not let it send anything.
+fn is_whole_only_with_ours(conf: &str) -> Result<()> {
+    let binaries = pipe_tests::binaries()?;
+
+    let stock = Download::run(&Side::start(&binaries.stock, conf)?, "/big", CAP / 2)?;
+    assert!(stock.given_up && stock.body < SIZE, "{stock:?}");
+
+    let side = Side::start(&binaries.ours, conf)?;
+    let ours = Download::run(&side, "/big", CAP / 2)?;
+    assert!(ours.is_whole, "{ours:?}");
+    assert!(ours.largest <= CAP as u64, "{ours:?}");
+    // The disk was used, by several files.
+    assert!(ours.largest > CAP as u64 / 2, "{ours:?}");
+    assert!((2..=10).contains(&ours.files), "{ours:?}");
+    assert_eq!(side.warnings(), 1);
+    side.stop()
+}
+
+#[test]
+fn a_slow_download_is_not_cut() -> Result<()> {
+    is_whole_only_with_ours("")
+}
+
+#[test]
+fn nor_with_sendfile() -> Result<()> {
+    is_whole_only_with_ours("sendfile on;")
+}
+
+#[test]
+fn nor_with_threads() -> Result<()> {
+    is_whole_only_with_ours("aio threads; aio_write on;")
+}
+
+#[test]
+fn nor_with_sendfile_and_threads() -> Result<()> {
+    is_whole_only_with_ours("sendfile on; aio threads; aio_write on;")
+}
+
+#[test]
+fn nor_with_directio() -> Result<()> {
+    is_whole_only_with_ours("sendfile on; aio threads; aio_write on; directio 4k;")
+}
+
+#[test]
+fn nor_when_a_page_includes_it() -> Result<()> {
+    let binaries = pipe_tests::binaries()?;
+    for conf in ["", "sendfile on;", "aio threads; aio_write on;"] {
+        let stock = Side::start(&binaries.stock, conf)?;
+        let stock = Download::run(&stock, "/page", CAP / 2)?;
+        assert!(stock.given_up && stock.body < SIZE, "{stock:?}");
+
+        let side = Side::start(&binaries.ours, conf)?;
+        let ours = Download::run(&side, "/page", CAP / 2)?;
+        assert!(ours.is_whole, "{ours:?}");
+        assert!(ours.largest <= CAP as u64, "{ours:?}");
+        side.stop()?;
+    }
+    Ok(())
+}
+
+/// With sendfile, what a filter has seen in memory is still sent from the file.
+#[test]
+fn a_file_stays_open_where_filters_refer_to_it() -> Result<()> {
+    let conf = "sendfile on; sub_filter_types *; sub_filter_once off; sub_filter nothing else;";
+    let binaries = pipe_tests::binaries()?;
+    let side = Side::start(&binaries.ours, conf)?;
+    // Upstream gets on when the client has read the whole file, as on stock.
+    let ours = Download::run(&side, "/big", 2 * CAP)?;
+    assert!(ours.is_whole && ours.files == 1, "{ours:?}");
+    side.stop()
+}
+
+/// The directory for temporary files is not there any more.
+#[test]
+fn a_missing_disk_is_noticed_once() -> Result<()> {
+    let binaries = pipe_tests::binaries()?;
+    for conf in ["", "sendfile on;", "aio threads; aio_write on;"] {
+        let stock = Side::start(&binaries.stock, conf)?;
+        stock.remove_disk()?;
+        let stock = Download::run(&stock, "/big", CAP / 2)?;
+        assert!(!stock.is_whole && stock.body < SIZE, "{stock:?}");
+
+        let ours = Side::start(&binaries.ours, conf)?;
+        ours.remove_disk()?;
+        let download = Download::run(&ours, "/big", CAP / 2)?;
+        assert!(download.is_whole, "{download:?}");
+        assert_eq!(ours.log("[crit]"), 1);
+        ours.stop()?;
+    }
+    Ok(())
+}
+
+/// A client that takes whatever there is, time and again, but not at once.
+fn somewhat_slower(binary: &Path, conf: &str) -> Result<(Side, Download)> {
+    let side = Side::start(binary, conf)?;
+    let download = Download::trail(&side, "/big")?;
+    assert!(download.is_whole, "{download:?}");
+    Ok((side, download))
+}
+
+#[test]
+fn a_client_that_is_somewhat_slower_needs_no_disk() -> Result<()> {
+    let binaries = pipe_tests::binaries()?;
+
+    let (stock, _) = somewhat_slower(&binaries.stock, "")?;
+    assert_eq!(stock.warnings(), 1);
+
+    let (ours, _) = somewhat_slower(&binaries.ours, "event_pipe_spill_delay 60s;")?;
+    assert_eq!(ours.warnings(), 0);
+    ours.stop()
+}
+
+#[test]
+fn a_client_that_stalls_does() -> Result<()> {
+    let binaries = pipe_tests::binaries()?;
+    for conf in ["", "aio threads; aio_write on;", "proxy_limit_rate 100m;"] {
+        let delay = Duration::from_millis(700);
+        let conf = format!("event_pipe_spill_delay {}ms; {conf}", delay.as_millis());
+        let side = Side::start(&binaries.ours, &conf)?;
+        let start = Instant::now();
+        let client = side.ask("/big")?;
+        // Neither side has an event then.
+        assert!(wait(|| side.warnings() == 1), "{conf}");
+        assert!(start.elapsed() >= delay, "{:?}", start.elapsed());
+        assert!(wait(|| side.sent() > CAP / 2), "{conf}");
+        drop(client);
+        side.stop()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_directive_turns_it_off() -> Result<()> {
+    let binaries = pipe_tests::binaries()?;
+    let side = Side::start(&binaries.ours, "event_pipe_spill_segments off;")?;
+    let ours = Download::run(&side, "/big", CAP / 2)?;
+    assert!(ours.given_up && ours.files == 1, "{ours:?}");
+    Ok(())
+}

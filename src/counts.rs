@@ -196,11 +196,16 @@ fn end(p: Pipe<'_>, counts: Counts<'_>, result: Result<(), Abort>) -> Option<End
     p.upstream_eof().then_some(End::UpstreamClosed)
 }
 
-/// Looks at what is busy only if it may be more than ever.
+/// The peak is kept to an eighth, so that `busy`, which may be long, is seldom
+/// looked at.
+const PRECISION: off_t = 8;
+
+/// Looks at what is busy only if it may be clearly more than ever.
 fn measure(p: Pipe<'_>, counts: Counts<'_>) {
     let waiting = || counts.queued().saturating_add(counts.held());
+    let peak = counts.peak();
 
-    if waiting() <= counts.peak() {
+    if waiting() <= peak.saturating_add(peak / PRECISION) {
         return;
     }
 
@@ -208,7 +213,7 @@ fn measure(p: Pipe<'_>, counts: Counts<'_>) {
         counts.set_held(unsent(p.busy()));
     }
 
-    counts.set_peak(waiting().max(counts.peak()));
+    counts.set_peak(waiting().max(peak));
 }
 
 /// There is something to send, and neither a rate limit nor another request

@@ -8,7 +8,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::nginx::{Address, Buf, Connection, Link, Links, Loan, Pipe, State, off_t};
+use crate::nginx::{Address, Buf, Connection, Link, Loan, Pipe, State, off_t};
 use crate::read::downstream_ready;
 use crate::wide;
 
@@ -25,7 +25,7 @@ pub(crate) fn borrow<'p>(p: Pipe<'p>, upstream: Connection<'p>) -> Option<(Link<
         return None;
     }
 
-    let limit = wide::room(p, state).saturating_sub(bytes_in_memory(p));
+    let limit = wide::room(p, state).saturating_sub(queued(state));
 
     if limit <= worthwhile {
         return None;
@@ -56,10 +56,9 @@ fn may_borrow<'p>(p: Pipe<'p>, state: State<'p>) -> bool {
         && downstream_ready(p)
 }
 
-fn bytes_in_memory(p: Pipe<'_>) -> usize {
-    Links::from(p.input())
-        .map(|link| link.buf().len().max(0).unsigned_abs())
-        .fold(0, usize::saturating_add)
+/// What is to be sent before: with nothing on disk, what is in `in`.
+fn queued(state: State<'_>) -> usize {
+    usize::try_from(state.counts().queued()).unwrap_or(0)
 }
 
 /// A partly filled buffer comes first: what upstream sends next belongs behind

@@ -411,7 +411,9 @@ fn why_it_ended() -> Result<()> {
 /// Where the temporary file would be, there is no folder.
 #[test]
 fn a_disk_that_fails_is_an_internal_error() -> Result<()> {
-    let stage = Stage::with_location(&format!("{SMALL} proxy_temp_path broken;"))?;
+    let stage = Stage::with_location(&format!(
+        "{SMALL} proxy_temp_path broken; event_pipe_spill_fallback off;"
+    ))?;
     let folder = stage.nginx.prefix().join("broken");
     fs::remove_dir(&folder)?;
     fs::write(&folder, "in the way")?;

@@ -16,6 +16,15 @@
 #include <ngx_event_pipe.h>
 
 
+/* event_pipe_stream */
+
+enum {
+    NGX_EVENT_PIPE_STREAM_OFF = 0,
+    NGX_EVENT_PIPE_STREAM_ON,
+    NGX_EVENT_PIPE_STREAM_AUTO
+};
+
+
 /*
  * The directives of a location.  Zero in each is what nginx does; without the
  * extensions, a pipe has no state, and they do not matter.
@@ -28,6 +37,7 @@ typedef struct {
     ngx_flag_t                       spill_fallback;
     ngx_flag_t                       spill_segments;
     ngx_msec_t                       spill_delay;
+    ngx_uint_t                       stream;
 } ngx_event_pipe_settings_t;
 
 
@@ -151,6 +161,10 @@ typedef struct {
     /* the client holds upstream back, whose read event is delayed for that */
     unsigned                         behind:1;
     unsigned                         waiting:1;
+
+    /* what upstream sends goes on at once; and has so once */
+    unsigned                         stream:1;
+    unsigned                         flushed:1;
 } ngx_event_pipe_state_t;
 
 
@@ -176,6 +190,12 @@ ngx_msec_t ngx_event_pipe_glue_msec(void);
 
 /* ngx_free_chain() */
 void ngx_event_pipe_glue_free_chain(ngx_pool_t *pool, ngx_chain_t *cl);
+
+/* a buffer that has the output send all that it keeps back */
+ngx_buf_t *ngx_event_pipe_glue_flush_buf(ngx_pool_t *pool);
+
+/* whether the output has something that it goes on with when it is asked to */
+ngx_uint_t ngx_event_pipe_glue_output_holds(ngx_event_pipe_t *p);
 
 /*
  * The state of a request's pipe; NULL if it is no request's, if extensions are

@@ -18,7 +18,30 @@
 static void *ngx_event_pipe_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
+static ngx_uint_t ngx_event_pipe_is_stream(ngx_http_request_t *r,
+    ngx_uint_t stream);
 static size_t ngx_event_pipe_socket_room(ngx_connection_t *c);
+
+
+static ngx_conf_enum_t  ngx_event_pipe_stream[] = {
+    { ngx_string("off"), NGX_EVENT_PIPE_STREAM_OFF },
+    { ngx_string("on"), NGX_EVENT_PIPE_STREAM_ON },
+    { ngx_string("auto"), NGX_EVENT_PIPE_STREAM_AUTO },
+    { ngx_null_string, 0 }
+};
+
+
+/* what is made of parts that somebody waits for, each by itself */
+
+static ngx_str_t  ngx_event_pipe_stream_types[] = {
+    ngx_string("text/event-stream"),
+    ngx_string("multipart/x-mixed-replace"),
+    ngx_string("application/x-ndjson"),
+    ngx_string("application/jsonl"),
+    ngx_string("application/json-seq"),
+    ngx_string("application/stream+json"),
+    ngx_null_string
+};
 
 
 static ngx_command_t  ngx_event_pipe_http_commands[] = {
@@ -64,6 +87,13 @@ static ngx_command_t  ngx_event_pipe_http_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_event_pipe_settings_t, spill_delay),
       NULL },
+
+    { ngx_string("event_pipe_stream"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_event_pipe_settings_t, stream),
+      &ngx_event_pipe_stream },
 
       ngx_null_command
 };
@@ -140,10 +170,61 @@ ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
     state->pipe = p;
     state->settings = settings;
     state->counts.header_only = p->downstream_error;
+    state->stream = ngx_event_pipe_is_stream(r, state->settings->stream);
 
     ngx_http_set_ctx(r, state, ngx_event_pipe_http_module);
 
     return state;
+}
+
+
+/*
+ * A header that has not been sent by now waits for a filter that needs the
+ * whole body.
+ */
+
+static ngx_uint_t
+ngx_event_pipe_is_stream(ngx_http_request_t *r, ngx_uint_t stream)
+{
+    size_t      len;
+    ngx_str_t  *type, *known;
+
+    if (stream == NGX_EVENT_PIPE_STREAM_OFF || !r->header_sent) {
+        return 0;
+    }
+
+    if (stream == NGX_EVENT_PIPE_STREAM_ON) {
+        return 1;
+    }
+
+    type = &r->headers_out.content_type;
+
+    for (len = 0; len < type->len; len++) {
+        if (type->data[len] == ';' || type->data[len] == ' ') {
+            break;
+        }
+    }
+
+    for (known = ngx_event_pipe_stream_types; known->len; known++) {
+        if (known->len == len
+            && ngx_strncasecmp(known->data, type->data, len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+ngx_uint_t
+ngx_event_pipe_glue_output_holds(ngx_event_pipe_t *p)
+{
+    ngx_http_request_t  *r;
+
+    r = p->output_ctx;
+
+    return r->buffered || p->downstream->buffered;
 }
 
 
@@ -361,6 +442,7 @@ ngx_event_pipe_create_loc_conf(ngx_conf_t *cf)
     settings->spill_fallback = NGX_CONF_UNSET;
     settings->spill_segments = NGX_CONF_UNSET;
     settings->spill_delay = NGX_CONF_UNSET_MSEC;
+    settings->stream = NGX_CONF_UNSET_UINT;
 
     return settings;
 }
@@ -378,6 +460,8 @@ ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->spill_fallback, prev->spill_fallback, 1);
     ngx_conf_merge_value(conf->spill_segments, prev->spill_segments, 1);
     ngx_conf_merge_msec_value(conf->spill_delay, prev->spill_delay, 0);
+    ngx_conf_merge_uint_value(conf->stream, prev->stream,
+                              NGX_EVENT_PIPE_STREAM_AUTO);
 
     return NGX_CONF_OK;
 }

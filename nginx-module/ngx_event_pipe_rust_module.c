@@ -115,6 +115,21 @@ ngx_event_pipe_glue_free_chain(ngx_pool_t *pool, ngx_chain_t *cl)
 }
 
 
+ngx_buf_t *
+ngx_event_pipe_glue_flush_buf(ngx_pool_t *pool)
+{
+    ngx_buf_t  *b;
+
+    b = ngx_calloc_buf(pool);
+
+    if (b) {
+        b->flush = 1;
+    }
+
+    return b;
+}
+
+
 #if !(NGX_EVENT_PIPE_HTTP)
 
 /* nobody has a pipe then */
@@ -123,6 +138,13 @@ ngx_event_pipe_state_t *
 ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
 {
     return NULL;
+}
+
+
+ngx_uint_t
+ngx_event_pipe_glue_output_holds(ngx_event_pipe_t *p)
+{
+    return 0;
 }
 
 

@@ -44,6 +44,7 @@
 //! | `wide.rs` | reads and writes more at once than nginx does | |
 //! | `lend.rs` | the worker's large buffers, lent to one pipe at a time | |
 //! | `counts.rs` | what a response costs, for the log and the status | |
+//! | `stream.rs` | passes on what has come before a buffer is full | |
 //! | `copy_filter.rs` | the input filter of protocols without framing | `ngx_event_pipe_copy_input_filter` |
 //! | `dump.rs` | the chains in the debug log | |
 //! | `nginx/` | handles for nginx's structures, calls to its functions | |
@@ -88,6 +89,7 @@ mod recycle;
 mod segments;
 mod shadow;
 mod spill;
+mod stream;
 mod wide;
 mod write;
 

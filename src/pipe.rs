@@ -6,7 +6,7 @@ use crate::Abort;
 use crate::nginx::{Event, Pipe, ngx_msec_t};
 use crate::read::read_upstream;
 use crate::write::{Written, write_to_downstream};
-use crate::{counts, wide};
+use crate::{counts, stream, wide};
 
 /// One turn: does what can be done now, and registers what the next waits for.
 pub(crate) fn run(p: Pipe<'_>, write: bool) -> Result<(), Abort> {
@@ -39,7 +39,7 @@ fn turn(p: Pipe<'_>, mut write: bool) -> Result<(), Abort> {
 
         read_upstream(p)?;
 
-        if !p.read() && !p.upstream_blocked() {
+        if !p.read() && !p.upstream_blocked() && !stream::flush(p)? {
             break;
         }
 

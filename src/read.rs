@@ -12,7 +12,7 @@ use crate::nginx::{
 use crate::nginx::{Level, error};
 use crate::shadow::remove_shadow_links;
 use crate::spill::{Spilled, spill};
-use crate::{Abort, counts, delay, dump, fallback, lend, rate, segments, wide};
+use crate::{Abort, counts, delay, dump, fallback, lend, rate, segments, stream, wide};
 
 /// Why a pass over upstream ends before its end.
 enum Leave {
@@ -61,7 +61,7 @@ fn pass(p: Pipe<'_>) -> Result<(), Leave> {
 
     receive_all(p)?;
     dump::chains(p);
-    pass_last_bytes(p)?;
+    pass_partial_buffer(p)?;
     pass_rest_of_finished(p)?;
     spill_cacheable(p)
 }
@@ -482,13 +482,17 @@ fn pass_raw_buf<'p>(p: Pipe<'p>, link: Link<'p>) -> Result<(), Abort> {
 }
 
 /// If a partly filled buffer holds all that is still awaited, it need not wait
-/// to be full. And with nothing awaited any more, upstream is done.
-fn pass_last_bytes(p: Pipe<'_>) -> Result<(), Abort> {
-    if let Some(link) = p.free_raw_bufs().filter(|_| p.length() != -1) {
-        if link.buf().len() as off_t >= p.length() {
-            p.set_free_raw_bufs(link.next());
-            pass_raw_buf(p, link)?;
-            p.pool().free_link(link);
+/// to be full, nor has that of a stream to. And with nothing awaited any more,
+/// upstream is done.
+fn pass_partial_buffer(p: Pipe<'_>) -> Result<(), Abort> {
+    if let Some(link) = p.free_raw_bufs() {
+        let is_last = p.length() != -1 && link.buf().len() as off_t >= p.length();
+
+        if !is_last && stream::goes_on(p, link.buf()) {
+            p.set_read(true);
+            pass_first_free(p, link)?;
+        } else if is_last {
+            pass_first_free(p, link)?;
         }
     }
 
@@ -496,6 +500,14 @@ fn pass_last_bytes(p: Pipe<'_>) -> Result<(), Abort> {
         p.set_upstream_done(true);
         p.set_read(true);
     }
+
+    Ok(())
+}
+
+fn pass_first_free<'p>(p: Pipe<'p>, link: Link<'p>) -> Result<(), Abort> {
+    p.set_free_raw_bufs(link.next());
+    pass_raw_buf(p, link)?;
+    p.pool().free_link(link);
 
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::read::{downstream_ready, upstream_finished};
 use crate::recycle::{drain_chains, release};
 #[cfg(ngx_threads)]
 use crate::spill::spill;
-use crate::{Abort, busy, counts, lend, segments, wide};
+use crate::{Abort, busy, counts, lend, segments, stream, wide};
 
 /// How many times in a row the output is flushed in vain before it must be
 /// someone else's turn: with asynchronous I/O it may hold on to what it has.
@@ -64,7 +64,7 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Written, Abort> {
         );
 
         if batch.first.is_none() {
-            if !batch.flush {
+            if !batch.flush && (flushes > 0 || !stream::follows_up(p)) {
                 return Ok(Written::Done);
             }
 
@@ -74,13 +74,18 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Written, Abort> {
             flushes = flushes.wrapping_add(1);
         }
 
-        counts::write(p, batch.bytes);
+        let is_due = batch.is_due(p);
 
-        let result = p.output_filter(batch.first);
+        if is_due {
+            stream::handing_over(p, batch.last);
+            counts::write(p, batch.bytes);
+        }
+
+        let has_failed = is_due && p.output_filter(batch.first).is_err();
 
         let sent = busy::sort(p, batch.first, batch.last);
 
-        if result.is_err() {
+        if has_failed {
             return fail(p).map(|()| Written::Done);
         }
 
@@ -92,7 +97,7 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Written, Abort> {
 
 /// The output filter has failed: there is nobody to send to any more. What it
 /// was given before, this time included, stays its own.
-fn fail(p: Pipe<'_>) -> Result<(), Abort> {
+pub(crate) fn fail(p: Pipe<'_>) -> Result<(), Abort> {
     p.set_downstream_error(true);
     drain_chains(p)
 }
@@ -181,6 +186,11 @@ impl<'p> Batch<'p> {
         }
 
         self.last = Some(link);
+    }
+
+    /// Whether the output has something to do.
+    fn is_due(&self, p: Pipe<'_>) -> bool {
+        self.first.is_some() || self.flush || p.output_holds()
     }
 
     /// For the debug log.

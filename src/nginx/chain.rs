@@ -45,6 +45,8 @@ handle! {
     flag temporary: (temporary_raw, set_temporary_raw) => temporary, set_temporary;
     /// The memory goes back to the pipe as soon as it has been sent.
     flag recycled: (recycled_raw, set_recycled_raw) => recycled, set_recycled;
+    /// The output is not to keep it back.
+    flag flush: (flush_raw, set_flush_raw) => flush, set_flush;
     /// The data is in a file.
     flag in_file: (in_file_raw, set_in_file_raw) => in_file, set_in_file;
     /// The last shadow of its raw buffer: once it is done, so is the raw one.

@@ -248,6 +248,13 @@ impl<'p> Pipe<'p> {
         filtered(unsafe { filter(self.output_ctx(), chain) })
     }
 
+    /// Whether the output, or a filter before it, has something that it would
+    /// go on with if asked.
+    pub(crate) fn output_holds(self) -> bool {
+        // SAFETY: a pipe whose owner has set its output.
+        unsafe { bindings::ngx_event_pipe_glue_output_holds(self.as_raw()) != 0 }
+    }
+
     /// Sorts what was handed to the output filter: what has been sent goes to
     /// `free`, the rest to `busy`. `ngx_chain_update_chains`.
     pub(crate) fn update_chains(self, sent: Option<Link<'p>>) {

@@ -21,6 +21,17 @@ impl<'p> Pool<'p> {
         unsafe { Buf::from_raw(buf) }
     }
 
+    /// A new buffer without data that has the output send all that it keeps
+    /// back. It is the output's for as long as that wants. `None` if there is no
+    /// memory.
+    pub(crate) fn flush_buf(self) -> Option<Buf<'p>> {
+        // SAFETY: a live pool.
+        let buf = unsafe { bindings::ngx_event_pipe_glue_flush_buf(self.as_raw()) };
+
+        // SAFETY: null, or a buffer of the pool.
+        unsafe { Buf::from_raw(buf) }
+    }
+
     /// A chain of one link that holds `buf`. `None` if there is no memory.
     pub(crate) fn link_to(self, buf: Buf<'p>) -> Option<Link<'p>> {
         // SAFETY: a live pool.

@@ -51,6 +51,10 @@ handle! {
     flag waiting: (waiting_raw, set_waiting_raw) => waiting, set_waiting;
     /// Since when it has been so.
     value behind_since: ngx_msec_t => behind_since, set_behind_since;
+    /// What upstream has sent goes to the client at once.
+    flag stream: (stream_raw, set_stream_raw) => stream;
+    /// The output has been told once not to keep back what it has.
+    flag flushed: (flushed_raw, set_flushed_raw) => flushed, set_flushed;
 }
 
 handle! {

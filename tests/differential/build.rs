@@ -173,6 +173,7 @@ impl Nginx {
         self.compilation()
             .renaming(GLUE, "real_")
             .define("NGX_EVENT_PIPE_HTTP", "1")
+            .renaming(&["ngx_event_pipe_glue_flush_buf"], "real_")
             .file("environment.c")
             .file("../../nginx-module/ngx_event_pipe_rust_module.c")
             .file("../../nginx-module/ngx_event_pipe_counts.c")

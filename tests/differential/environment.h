@@ -37,6 +37,7 @@ void real_ngx_event_pipe_glue_give_back(ngx_event_pipe_loan_t *loan);
 ngx_msec_t real_ngx_event_pipe_glue_msec(void);
 ngx_event_pipe_segment_t *real_ngx_event_pipe_glue_segment(
     ngx_event_pipe_state_t *state);
+ngx_buf_t *real_ngx_event_pipe_glue_flush_buf(ngx_pool_t *pool);
 
 
 /* environment.c */

@@ -159,10 +159,15 @@ impl Connection {
         if manner.pace == Pace::Stalled {
             progress.wait_for_peer();
         }
-        self.read_answer(request, manner)
+        self.read_answer(request, manner, progress)
     }
 
-    fn read_answer(&mut self, request: &Request, manner: Manner) -> Result<Answer> {
+    fn read_answer(
+        &mut self,
+        request: &Request,
+        manner: Manner,
+        progress: &Progress,
+    ) -> Result<Answer> {
         let start = Instant::now();
         let mut decoder = Decoder::new(request.method);
         let mut buffer = vec![0; 65536];
@@ -181,6 +186,9 @@ impl Connection {
                 Err(error) => return Err(error),
             };
             decoder.feed(&buffer[..size])?;
+            if let Some(size) = decoder.received() {
+                progress.received(size);
+            }
             if matches!(manner.leave, Some(Leave::After(size)) if decoder.body_size() >= size) {
                 return Ok(decoder.finish(Ending::Left));
             }

@@ -17,16 +17,19 @@ pub enum Feature {
     Segments,
     /// `event_pipe_spill_delay`: spilling waits for the client.
     Delay,
+    /// `event_pipe_stream`: what has come goes on before a buffer is full.
+    Stream,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Wide,
         Self::Lend,
         Self::Fallback,
         Self::Segments,
         Self::Delay,
+        Self::Stream,
     ];
 
     /// Its name on the command line.
@@ -37,6 +40,7 @@ impl Feature {
             Self::Fallback => "fallback",
             Self::Segments => "segments",
             Self::Delay => "delay",
+            Self::Stream => "stream",
         }
     }
 

@@ -94,6 +94,11 @@ impl Decoder {
         self.state == State::Done
     }
 
+    /// How much of the body has come, once the header has.
+    pub(crate) fn received(&self) -> Option<usize> {
+        (self.state != State::Header).then(|| self.body_size())
+    }
+
     pub(crate) fn body_size(&self) -> usize {
         self.answer.body.len()
     }

@@ -52,6 +52,7 @@ pub(super) unsafe extern "C" fn output_filter(
     let w = world();
     let described = w.describe_chain(chain);
     w.seen.write(chain);
+    w.note_handed_over(chain);
 
     let result = match w.fails(Fallible::OutputFilter) {
         true => w.fail_to_take(chain),
@@ -264,6 +265,7 @@ unsafe extern "C" fn ngx_chain_update_chains(
     out: *mut *mut n::ngx_chain_t,
     tag: n::ngx_buf_tag_t,
 ) {
+    world().note_sorted();
     // SAFETY: as the pipe has called.
     unsafe { n::real_ngx_chain_update_chains(pool, free, busy, out, tag) };
 

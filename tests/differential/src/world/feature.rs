@@ -7,6 +7,7 @@ use std::ptr::null_mut;
 use super::{ENDLESS, World, data, links, world};
 use crate::feature::Feature;
 use crate::nginx as n;
+use crate::trace::Event;
 
 /// The part of a world that only this pipe knows.
 pub(super) struct Extra {
@@ -33,6 +34,8 @@ pub(super) struct Extra {
     kept_up: usize,
     /// How often the pipe has asked for its state.
     asked: u32,
+    /// The output may keep back what it was given last, at first the header.
+    kept_back: bool,
 }
 
 impl Extra {
@@ -54,6 +57,7 @@ impl Extra {
                 segments: 0,
                 kept_up: 0,
                 asked: 0,
+                kept_back: true,
             }
         }
     }
@@ -71,6 +75,9 @@ impl World {
                 extra.settings.lend = if self.config.steps % 8 == 0 { 20 } else { 80 };
             }
         }
+        extra
+            .state
+            .set_stream((feature == Some(Feature::Stream)).into());
         // The spilling ones meet.
         let meet = matches!(feature, Some(Feature::Segments | Feature::Delay))
             && self.config.steps % 2 == 0;
@@ -246,6 +253,97 @@ impl World {
         self.is_workers(raw) && self.extra.state.loan.cast() == raw
     }
 
+    fn carries_stream(&self) -> bool {
+        self.config.feature == Some(Feature::Stream) && self.config.has_state
+    }
+
+    /// The input filter is about to get a raw buffer. Nothing but a stream makes
+    /// the pipe pass on one that is neither full nor the last.
+    pub(super) fn check_passed(&mut self, raw: *mut n::ngx_buf_t) {
+        // SAFETY: a raw buffer of the pool.
+        let (size, room) = unsafe {
+            let raw = &*raw;
+            (raw.last.offset_from(raw.pos), raw.end.offset_from(raw.last))
+        };
+        let p = &self.pipe;
+        let is_last = p.length != -1 && size as i64 >= p.length;
+        if !self.carries_stream() || room == 0 || is_last || self.is_finished() {
+            return;
+        }
+        let is_alone = !self.has_unsent() && p.busy.is_null();
+        self.act();
+        if !is_alone {
+            self.wrong("more than one partly filled buffer is on its way");
+        }
+    }
+
+    /// The output is about to get a chain.
+    pub(super) fn note_handed_over(&mut self, chain: *mut n::ngx_chain_t) {
+        let Some(last) = links(chain).last() else {
+            let may_flush = self.config.busy_size > 0 && self.busy_bytes() >= self.config.busy_size;
+            if self.carries_stream() && !may_flush {
+                self.act();
+            }
+            return;
+        };
+        // SAFETY: a buffer of the pool.
+        let flushes = unsafe { (*last).flush() != 0 };
+        self.extra.kept_back = !flushes;
+        if flushes {
+            self.act();
+        }
+    }
+
+    /// What was sent is about to be sorted from what is busy.
+    pub(super) fn note_sorted(&mut self) {
+        if self.carries_stream() && !matches!(self.trace.last(), Some(Event::OutputFilter { .. })) {
+            self.act();
+        }
+    }
+
+    fn has_unsent(&self) -> bool {
+        let p = &self.pipe;
+        !p.out.is_null() || !p.in_.is_null() || !p.writing.is_null()
+    }
+
+    /// After a call: what has come of a stream has gone on to a client that
+    /// waits for it.
+    pub(super) fn check_stream(&mut self, has_written: bool) {
+        let me: *mut Self = self;
+        let p = &self.pipe;
+        let client_waits = self.downstream.data == me.cast()
+            && self.downstream_write.ready() != 0
+            && self.downstream_write.delayed() == 0
+            && p.downstream_error() == 0;
+        let has_more = self.upstream_read.ready() != 0 && self.upstream_read.delayed() == 0;
+        if !self.carries_stream()
+            || !client_waits
+            || !self.has_upstream()
+            || has_more
+            || self.aio
+            || self.has_unsent()
+            || self.is_finished()
+        {
+            return;
+        }
+        // SAFETY: links and buffers of the pool.
+        let has_partial = unsafe {
+            let first = p.free_raw_bufs.as_ref();
+            first.is_some_and(|first| (*first.buf).pos != (*first.buf).last)
+        };
+        let has_busy = !p.busy.is_null();
+
+        if self.extra.kept_back {
+            self.wrong("the output may keep back what it was given");
+        }
+        if has_partial && !has_busy {
+            self.wrong("a stream waits for a buffer to be full");
+        }
+        if has_written && has_busy && self.client.holds_nothing() {
+            self.wrong("a stream waits for what was sent");
+        }
+    }
+
     pub(super) fn check_all_given_back(&mut self) {
         if !self.extra.state.loan.is_null() {
             self.wrong("the worker does not get back what it has lent");
@@ -315,6 +413,11 @@ extern "C" fn ngx_event_pipe_glue_room(_: *mut n::ngx_event_pipe_t) -> usize {
 }
 
 #[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_output_holds(_: *mut n::ngx_event_pipe_t) -> n::ngx_uint_t {
+    (!world().client.holds_nothing()).into()
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn ngx_event_pipe_glue_waiting(_: *mut n::ngx_connection_t) -> usize {
     let w = world();
     w.act();
@@ -352,4 +455,11 @@ unsafe extern "C" fn ngx_event_pipe_glue_give_back(loan: *mut n::ngx_event_pipe_
     }
     // SAFETY: as the pipe has called.
     unsafe { n::real_ngx_event_pipe_glue_give_back(loan) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ngx_event_pipe_glue_flush_buf(pool: *mut n::ngx_pool_t) -> *mut n::ngx_buf_t {
+    world().act();
+    // SAFETY: as the pipe has called.
+    unsafe { n::real_ngx_event_pipe_glue_flush_buf(pool) }
 }

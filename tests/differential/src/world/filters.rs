@@ -49,6 +49,7 @@ fn watched(
     let w = world();
     let described = w.describe(raw);
     w.check_filtered(raw);
+    w.check_passed(raw);
     let result = filter(w);
     world().trace.push(Event::InputFilter {
         raw: described,

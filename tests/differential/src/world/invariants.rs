@@ -17,7 +17,7 @@ impl World {
     }
 
     /// After a call that went well.
-    pub(super) fn check(&mut self) {
+    pub(super) fn check(&mut self, has_written: bool) {
         self.check_last_in();
         self.check_raw_buffers();
         self.check_limits();
@@ -25,6 +25,7 @@ impl World {
         self.check_end_of_stream();
         self.check_goes_on();
         self.check_wakes_up();
+        self.check_stream(has_written);
     }
 
     /// Where the next buffer of `in` goes matters only while there is one.
@@ -109,7 +110,7 @@ impl World {
     }
 
     /// Memory of the raw buffers that the output holds.
-    fn busy_bytes(&self) -> isize {
+    pub(super) fn busy_bytes(&self) -> isize {
         let mut counted = Vec::new();
         let mut bytes = 0;
         for buf in links(self.pipe.busy) {

@@ -434,7 +434,7 @@ impl World {
         let state = self.state();
         self.trace.push(Event::State(Box::new(state)));
         if rc == n::NGX_OK as isize {
-            self.check();
+            self.check(do_write);
         }
         self.see_turn(rc);
         rc

@@ -38,6 +38,7 @@ typedef struct {
     ngx_flag_t                       spill_segments;
     ngx_msec_t                       spill_delay;
     ngx_uint_t                       stream;
+    ngx_flag_t                       separate_timeouts;
 } ngx_event_pipe_settings_t;
 
 
@@ -151,6 +152,10 @@ typedef struct {
 
     ngx_msec_t                       behind_since;
 
+    /* how far either side was when its timer was looked after; -1 at first */
+    off_t                            received;
+    off_t                            sent;
+
     unsigned                         room_known:1;
     unsigned                         returns:1;
     unsigned                         narrow:1;
@@ -162,7 +167,6 @@ typedef struct {
     unsigned                         behind:1;
     unsigned                         waiting:1;
 
-    /* what upstream sends goes on at once; and has so once */
     unsigned                         stream:1;
     unsigned                         flushed:1;
 } ngx_event_pipe_state_t;

@@ -95,6 +95,13 @@ static ngx_command_t  ngx_event_pipe_http_commands[] = {
       offsetof(ngx_event_pipe_settings_t, stream),
       &ngx_event_pipe_stream },
 
+    { ngx_string("event_pipe_separate_timeouts"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_event_pipe_settings_t, separate_timeouts),
+      NULL },
+
       ngx_null_command
 };
 
@@ -170,6 +177,8 @@ ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
     state->pipe = p;
     state->settings = settings;
     state->counts.header_only = p->downstream_error;
+    state->received = -1;
+    state->sent = -1;
     state->stream = ngx_event_pipe_is_stream(r, state->settings->stream);
 
     ngx_http_set_ctx(r, state, ngx_event_pipe_http_module);
@@ -443,6 +452,7 @@ ngx_event_pipe_create_loc_conf(ngx_conf_t *cf)
     settings->spill_segments = NGX_CONF_UNSET;
     settings->spill_delay = NGX_CONF_UNSET_MSEC;
     settings->stream = NGX_CONF_UNSET_UINT;
+    settings->separate_timeouts = NGX_CONF_UNSET;
 
     return settings;
 }
@@ -462,6 +472,7 @@ ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_msec_value(conf->spill_delay, prev->spill_delay, 0);
     ngx_conf_merge_uint_value(conf->stream, prev->stream,
                               NGX_EVENT_PIPE_STREAM_AUTO);
+    ngx_conf_merge_value(conf->separate_timeouts, prev->separate_timeouts, 1);
 
     return NGX_CONF_OK;
 }

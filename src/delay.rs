@@ -21,7 +21,14 @@ pub(crate) fn start_pass(p: Pipe<'_>) {
         state.set_waiting(false);
 
         if let Some(upstream) = p.upstream() {
-            upstream.read().set_delayed(false);
+            let event = upstream.read();
+
+            event.set_delayed(false);
+
+            // It is not upstream that was waited for.
+            if event.timer_set() {
+                event.del_timer();
+            }
         }
     }
 

@@ -45,6 +45,7 @@
 //! | `lend.rs` | the worker's large buffers, lent to one pipe at a time | |
 //! | `counts.rs` | what a response costs, for the log and the status | |
 //! | `stream.rs` | passes on what has come before a buffer is full | |
+//! | `timers.rs` | how long either side is waited for | |
 //! | `copy_filter.rs` | the input filter of protocols without framing | `ngx_event_pipe_copy_input_filter` |
 //! | `dump.rs` | the chains in the debug log | |
 //! | `nginx/` | handles for nginx's structures, calls to its functions | |
@@ -90,6 +91,7 @@ mod segments;
 mod shadow;
 mod spill;
 mod stream;
+mod timers;
 mod wide;
 mod write;
 

@@ -3,10 +3,10 @@
 #![forbid(unsafe_code)]
 
 use crate::Abort;
-use crate::nginx::{Event, Pipe, ngx_msec_t};
+use crate::nginx::Pipe;
 use crate::read::read_upstream;
 use crate::write::{Written, write_to_downstream};
-use crate::{counts, stream, wide};
+use crate::{counts, stream, timers, wide};
 
 /// One turn: does what can be done now, and registers what the next waits for.
 pub(crate) fn run(p: Pipe<'_>, write: bool) -> Result<(), Abort> {
@@ -59,7 +59,7 @@ fn await_upstream(p: Pipe<'_>) -> Result<(), Abort> {
     let event = upstream.read();
 
     event.handle_read(event.eof() || event.error())?;
-    watch(event, p.read_timeout());
+    timers::watch_upstream(p, upstream);
 
     Ok(())
 }
@@ -73,24 +73,8 @@ fn await_downstream(p: Pipe<'_>) -> Result<(), Abort> {
         return Ok(());
     }
 
-    let event = downstream.write();
-
-    event.handle_write(p.send_lowat())?;
-    watch(event, p.send_timeout());
+    downstream.write().handle_write(p.send_lowat())?;
+    timers::watch_downstream(p, downstream);
 
     Ok(())
-}
-
-/// The timer runs exactly while the peer is waited for. That of a delayed
-/// event belongs to the rate limit.
-fn watch(event: Event<'_>, timeout: ngx_msec_t) {
-    if event.delayed() {
-        return;
-    }
-
-    if event.active() && !event.ready() {
-        event.add_timer(timeout);
-    } else if event.timer_set() {
-        event.del_timer();
-    }
 }

@@ -53,7 +53,11 @@ handle! {
     value behind_since: ngx_msec_t => behind_since, set_behind_since;
     /// What upstream has sent goes to the client at once.
     flag stream: (stream_raw, set_stream_raw) => stream;
-    /// The output has been told once not to keep back what it has.
+    /// `read_length` when upstream's timer was last looked after; -1 at first.
+    value received: off_t => received, set_received;
+    /// `sent` of the client when its timer was; -1 at first.
+    value sent: off_t => sent, set_sent;
+    /// The output has been told not to keep back what it was given last.
     flag flushed: (flushed_raw, set_flushed_raw) => flushed, set_flushed;
 }
 
@@ -69,6 +73,7 @@ handle! {
     /// How long a client may hold upstream back before its response is spilled,
     /// `event_pipe_spill_delay`, in milliseconds.
     value spill_delay: ngx_msec_t => spill_delay;
+    value separate_timeouts: ngx_flag_t => separate_timeouts_flag;
 }
 
 impl Settings<'_> {
@@ -87,6 +92,12 @@ impl Settings<'_> {
     /// Whether what is spilled goes to several files, `event_pipe_spill_segments`.
     pub(crate) fn spill_segments(self) -> bool {
         self.spill_segments_flag() != 0
+    }
+
+    /// Whether the timer of either side is its own,
+    /// `event_pipe_separate_timeouts`.
+    pub(crate) fn separate_timeouts(self) -> bool {
+        self.separate_timeouts_flag() != 0
     }
 }
 

@@ -225,7 +225,7 @@ impl Nginx {
             .allowlist_function("ngx_(create|destroy)_pool|ngx_create_temp_buf")
             .allowlist_function("ngx_chain_get_free_buf|ngx_event_pipe_glue_del_timer")
             .allowlist_var("NGX_(OK|ERROR|AGAIN|BUSY|DONE|DECLINED|ABORT|CLOSE_EVENT)")
-            .allowlist_var("NGX_LOG_(WARN|DEBUG|DEBUG_EVENT)")
+            .allowlist_var("NGX_LOG_(WARN|DEBUG|DEBUG_EVENT)|ngx_current_msec")
             .derive_default(true)
             .prepend_enum_name(false)
             .layout_tests(false)

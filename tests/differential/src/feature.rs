@@ -19,17 +19,20 @@ pub enum Feature {
     Delay,
     /// `event_pipe_stream`: what has come goes on before a buffer is full.
     Stream,
+    /// `event_pipe_separate_timeouts`: each side's timer is its own.
+    Timeouts,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Wide,
         Self::Lend,
         Self::Fallback,
         Self::Segments,
         Self::Delay,
         Self::Stream,
+        Self::Timeouts,
     ];
 
     /// Its name on the command line.
@@ -41,6 +44,7 @@ impl Feature {
             Self::Segments => "segments",
             Self::Delay => "delay",
             Self::Stream => "stream",
+            Self::Timeouts => "timeouts",
         }
     }
 

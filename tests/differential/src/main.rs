@@ -28,7 +28,8 @@ in J processes, and compares everything that they do.
   --features    turns on what this pipe does beyond nginx's, one feature at a
                 time, and checks that every difference comes of it and that no
                 invariant breaks; with --only, just that one: wide, lend,
-                fallback, segments, delay or stream
+                fallback, segments, delay, stream
+                or timeouts
   --torture     lets each call of a schedule that can fail do so, in turn
   --alone       runs this pipe only, and checks the invariants only
   --replay      runs the schedule of one seed

@@ -4,3 +4,4 @@
 
 mod stage;
 mod stream;
+mod timeouts;

@@ -4,7 +4,7 @@ use std::io::Result;
 use std::path::Path;
 use std::sync::Arc;
 
-use pipe_tests::client::{Answer, Connection, Manner, Request};
+use pipe_tests::client::{Answer, Connection, Leave, Manner, Request};
 use pipe_tests::server::{Conf, Nginx};
 use pipe_tests::upstream::{Progress, Protocol, Reply, Script, Upstreams};
 
@@ -58,6 +58,9 @@ impl Scene {
 
         let mut connection = Connection::open(nginx.address(), self.manner.is_slow())?;
         let answer = connection.ask(&self.request, self.manner, &progress)?;
+        if matches!(self.manner.leave, Some(Leave::Deaf)) {
+            progress.wait_for_peer();
+        }
         drop(connection);
         progress.client_gone();
         drop(upstreams);
@@ -76,7 +79,7 @@ impl Scene {
             Protocol::Http => "http://",
             _ => "",
         };
-        conf.listen("");
+        conf.listen("sndbuf=8k");
         conf.http += "access_log off;\nproxy_http_version 1.1;\n";
         for module in Protocol::ALL.map(Protocol::module) {
             conf.http += &format!("{module}_cache_path cache-{module} keys_zone={module}:1m;\n");

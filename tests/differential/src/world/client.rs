@@ -208,6 +208,7 @@ impl World {
             self.wrong("the client gets other bytes than upstream has sent");
         }
         self.client.sent += 1;
+        self.downstream.sent = self.client.sent as i64;
     }
 }
 

@@ -42,6 +42,8 @@ impl World {
         let active = u32::from(!self.choices.one_in(4));
         // SAFETY: says the caller.
         unsafe { (*event).set_active(active) };
+        // SAFETY: says the caller.
+        unsafe { self.note_timer(event) };
     }
 
     /// Whether both sides need to have this line: not where a defect of one of

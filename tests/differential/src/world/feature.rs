@@ -36,7 +36,30 @@ pub(super) struct Extra {
     asked: u32,
     /// The output may keep back what it was given last, at first the header.
     kept_back: bool,
+    /// The timers of upstream and of the client.
+    timers: [Timer; 2],
 }
+
+/// A timer that is its side's own.
+#[derive(Default)]
+struct Timer {
+    /// How far the side was when the timer was last looked after.
+    seen: Option<u64>,
+    /// When it expires, as its side has last started it.
+    started: Option<usize>,
+    /// What is to come of it in this call.
+    fate: Option<Fate>,
+}
+
+#[derive(Clone, Copy)]
+enum Fate {
+    Stops,
+    Restarts,
+    Keeps(usize),
+}
+
+/// nginx leaves a timer alone that would move by less than this.
+const LAZY: usize = 300;
 
 impl Extra {
     pub(super) fn new() -> Self {
@@ -58,6 +81,7 @@ impl Extra {
                 kept_up: 0,
                 asked: 0,
                 kept_back: true,
+                timers: Default::default(),
             }
         }
     }
@@ -83,10 +107,15 @@ impl World {
             && self.config.steps % 2 == 0;
         extra.settings.spill_fallback = (meet || feature == Some(Feature::Fallback)).into();
         extra.settings.spill_segments = (meet || feature == Some(Feature::Segments)).into();
-        if feature == Some(Feature::Delay) {
+        // A wait for the client uses the timer of upstream's timeout.
+        let waits = feature == Some(Feature::Timeouts) && self.config.steps % 2 == 0;
+        if waits || feature == Some(Feature::Delay) {
             extra.settings.spill_delay = 100 + 300 * (self.config.steps % 3) as usize;
         }
         extra.kept_up = now();
+        extra.settings.separate_timeouts = (feature == Some(Feature::Timeouts)).into();
+        extra.state.received = -1;
+        extra.state.sent = -1;
         extra.state.pipe = &raw mut self.pipe;
         extra.state.settings = &raw mut extra.settings;
         let header_only = self.config.header_only;
@@ -298,6 +327,64 @@ impl World {
     pub(super) fn note_sorted(&mut self) {
         if self.carries_stream() && !matches!(self.trace.last(), Some(Event::OutputFilter { .. })) {
             self.act();
+        }
+    }
+
+    /// The pipe has registered an event and is about to look after its timer.
+    ///
+    /// # Safety
+    ///
+    /// An event of this world.
+    pub(super) unsafe fn note_timer(&mut self, event: *mut n::ngx_event_t) {
+        if self.config.feature != Some(Feature::Timeouts) || !self.config.has_state {
+            return;
+        }
+        // SAFETY: says the caller.
+        let event = unsafe { &*event };
+        let is_upstream = event.write() == 0;
+        let progress = match is_upstream {
+            true => self.received,
+            false => self.client.sent() as u64,
+        };
+        let timer = &mut self.extra.timers[usize::from(!is_upstream)];
+        if event.delayed() != 0 {
+            timer.fate = None;
+            return;
+        }
+        let has_progressed = timer.seen.replace(progress) != Some(progress);
+        let is_set = event.timer_set() != 0;
+        let is_own = is_set && timer.started == Some(event.timer.key);
+        let is_kept = is_own && !has_progressed;
+        timer.fate = Some(match event.active() != 0 && event.ready() == 0 {
+            true if is_kept => Fate::Keeps(event.timer.key),
+            true => Fate::Restarts,
+            false => Fate::Stops,
+        });
+        if is_kept {
+            self.act();
+        }
+    }
+
+    /// After a call: the timers are what each side has made of its own.
+    pub(super) fn check_timers(&mut self) {
+        // SAFETY: a global that nothing else uses meanwhile.
+        let now = unsafe { n::ngx_current_msec };
+        let timeouts = [self.pipe.read_timeout, self.pipe.send_timeout];
+        for side in 0..2 {
+            let Some(fate) = self.extra.timers[side].fate.take() else {
+                continue;
+            };
+            let event = [&self.upstream_read, &self.downstream_write][side];
+            let key = (event.timer_set() != 0).then_some(event.timer.key);
+            let is_right = match fate {
+                Fate::Stops => key.is_none(),
+                Fate::Restarts => key.is_some_and(|key| key.abs_diff(now + timeouts[side]) < LAZY),
+                Fate::Keeps(kept) => key == Some(kept),
+            };
+            self.extra.timers[side].started = key;
+            if !is_right {
+                self.wrong("a timer is not what its side has made of it");
+            }
         }
     }
 

@@ -26,6 +26,7 @@ impl World {
         self.check_goes_on();
         self.check_wakes_up();
         self.check_stream(has_written);
+        self.check_timers();
     }
 
     /// Where the next buffer of `in` goes matters only while there is one.

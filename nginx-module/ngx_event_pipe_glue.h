@@ -156,6 +156,9 @@ typedef struct {
     off_t                            received;
     off_t                            sent;
 
+    /* ngx_current_msec when the response started */
+    ngx_msec_t                       started;
+
     unsigned                         room_known:1;
     unsigned                         returns:1;
     unsigned                         narrow:1;

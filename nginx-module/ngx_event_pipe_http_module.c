@@ -179,6 +179,7 @@ ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
     state->counts.header_only = p->downstream_error;
     state->received = -1;
     state->sent = -1;
+    state->started = ngx_current_msec;
     state->stream = ngx_event_pipe_is_stream(r, state->settings->stream);
 
     ngx_http_set_ctx(r, state, ngx_event_pipe_http_module);

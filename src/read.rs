@@ -5,7 +5,7 @@
 use core::num::NonZeroU64;
 
 use crate::nginx::{
-    Connection, Link, Links, NGX_AGAIN, NGX_ERROR, Pipe, TempFile, debug, ngx_msec_t, off_t,
+    Connection, Link, Links, NGX_AGAIN, NGX_ERROR, Pipe, TempFile, clock, debug, ngx_msec_t, off_t,
     wall_clock,
 };
 #[cfg(ngx_have_kqueue)]
@@ -304,8 +304,7 @@ fn allowance(p: Pipe<'_>, upstream: Connection<'_>) -> Option<off_t> {
         return None;
     }
 
-    let seconds = wall_clock().saturating_sub(p.start_sec());
-    let allowed = rate::allowance(limit, seconds, p.read_length());
+    let allowed = rate::allowance(limit, seconds_since_start(p), p.read_length());
 
     if allowed > 0 {
         return Some(allowed);
@@ -314,6 +313,15 @@ fn allowance(p: Pipe<'_>, upstream: Connection<'_>) -> Option<off_t> {
     hold_back(p, rate::delay_for_debt(limit, allowed.unsigned_abs()));
 
     None
+}
+
+/// Whole seconds since the response started, by a clock that nobody sets. (The
+/// C original goes by the wall clock.)
+fn seconds_since_start(p: Pipe<'_>) -> i64 {
+    match p.state() {
+        Some(state) => (clock().wrapping_sub(state.started()) / 1000) as i64,
+        None => wall_clock().saturating_sub(p.start_sec()),
+    }
 }
 
 /// Raw buffers to receive into: free ones, a new one, or what spilling sets

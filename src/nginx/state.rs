@@ -40,6 +40,8 @@ handle! {
     link spare_segments: Segment => spare_segments, set_spare_segments;
     /// Bytes in all of them.
     value on_disk: off_t => on_disk, set_on_disk;
+    /// The steady clock when the response started.
+    value started: ngx_msec_t => started;
     /// The client has not taken what it was expected to: nothing more is
     /// expected of it.
     flag narrow: (narrow_raw, set_narrow_raw) => narrow, set_narrow;

@@ -98,6 +98,21 @@ pub fn target() -> PathBuf {
     }
 }
 
+/// Compiles a library that stands between nginx and the system (`LD_PRELOAD`).
+pub fn shared_library(source: &Path, library: &Path) -> io::Result<()> {
+    let compiled = Command::new("gcc")
+        .args(["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror"])
+        .arg(source)
+        .arg("-o")
+        .arg(library)
+        .output()?;
+    if compiled.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&compiled.stderr);
+    Err(io::Error::other(said.into_owned()))
+}
+
 /// An nginx source tree.
 #[derive(Clone, Debug)]
 pub struct Source {

@@ -139,6 +139,11 @@ impl Connection {
         })
     }
 
+    /// Waits no longer than this for the next bytes.
+    pub fn set_patience(&mut self, patience: Duration) -> Result<()> {
+        self.stream.set_read_timeout(Some(patience))
+    }
+
     /// Sends `request` and reads the answer in the given manner.
     pub fn ask(
         &mut self,

@@ -17,11 +17,19 @@ pub enum Deviation {
     /// An error while sending: the C pipe recycles buffers that the output
     /// still refers to (nginx before 1.30.6), or spills for nobody (since).
     TakenBack,
+    /// A rate limit: the C pipe counts seconds by the wall clock, which somebody
+    /// may set; this one, where it has a state, by the clock of the timers.
+    WallClock,
 }
 
 impl Deviation {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::FullHeader, Self::UnsentRest, Self::TakenBack];
+    pub const ALL: [Self; 4] = [
+        Self::FullHeader,
+        Self::UnsentRest,
+        Self::TakenBack,
+        Self::WallClock,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -29,6 +37,7 @@ impl Deviation {
             Self::FullHeader => "full-header",
             Self::UnsentRest => "unsent-rest",
             Self::TakenBack => "taken-back",
+            Self::WallClock => "wall-clock",
         }
     }
 

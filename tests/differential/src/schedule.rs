@@ -59,13 +59,14 @@ struct Clock {
 }
 
 impl Clock {
+    const START: Self = Self {
+        msec: 50_000,
+        sec: 1_000_000,
+    };
+
     fn start() -> Self {
-        let clock = Self {
-            msec: 50_000,
-            sec: 1_000_000,
-        };
-        clock.set();
-        clock
+        Self::START.set();
+        Self::START
     }
 
     fn advance(&mut self, choices: &mut Choices) {
@@ -76,7 +77,18 @@ impl Clock {
             // Somebody has set it.
             self.sec += choices.pick(&[3600, -3600]);
         }
-        self.set();
+    }
+
+    /// What the clocks show to this world: of a wall clock that its pipe should
+    /// not go by, what a steady one would.
+    fn set_for(self, world: &mut World) {
+        let start = Self::START;
+        let steady = start.sec + (self.msec - start.msec) as i64 / 1000;
+        let sec = match self.sec != steady && world.steadies_clock() {
+            true => steady,
+            false => self.sec,
+        };
+        Self { sec, ..self }.set();
     }
 
     fn set(self) {
@@ -124,10 +136,10 @@ impl Run {
     }
 
     fn take(&mut self, step: Step) -> Request {
-        self.clock.set();
         if matches!(step, Step::Clock) {
             self.clock.advance(self.world.choices());
         }
+        self.clock.set_for(&mut self.world);
         take(&mut self.world, step)
     }
 }

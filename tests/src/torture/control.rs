@@ -4,11 +4,10 @@ use std::fs;
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use super::fault::{Armed, Call, How};
-use crate::build::target;
+use crate::build::{shared_library, target};
 use crate::upstream::PATIENCE;
 
 const SOURCE: &str = "src/torture/interpose.c";
@@ -33,16 +32,8 @@ fn build() -> Result<PathBuf> {
     fs::create_dir_all(&dir)?;
     // Another process may be doing the same.
     let new = dir.join(format!("interpose-{}.so", std::process::id()));
-    let compiled = Command::new("gcc")
-        .args(["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(SOURCE))
-        .arg("-o")
-        .arg(&new)
-        .output()?;
-    if !compiled.status.success() {
-        let said = String::from_utf8_lossy(&compiled.stderr).into_owned();
-        return Err(Error::other(said));
-    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(SOURCE);
+    shared_library(&source, &new)?;
     let library = dir.join("interpose.so");
     fs::rename(new, &library)?;
     Ok(library)

@@ -1,8 +1,11 @@
 //! One nginx with one location before the scripted upstreams.
 
+use std::ffi::OsString;
 use std::io::Result;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use pipe_tests::client::{Answer, Connection, Leave, Manner, Request};
 use pipe_tests::server::{Conf, Nginx};
@@ -18,6 +21,10 @@ pub struct Scene {
     pub directives: String,
     pub request: Request,
     pub manner: Manner,
+    /// How long the client waits for the next bytes, if not as long as any.
+    pub patience: Option<Duration>,
+    /// What nginx is started with.
+    pub env: Vec<(&'static str, OsString)>,
 }
 
 /// What has come of it.
@@ -36,16 +43,22 @@ impl Scene {
             directives: directives.to_owned(),
             request: Request::get(PATH),
             manner: Manner::FAST,
+            patience: None,
+            env: Vec::new(),
         }
     }
 
     /// Starts nginx for this response alone, and asks for it.
     pub fn play(&self, binary: &Path) -> Result<Outcome> {
-        self.play_with(binary, |_| ())
+        self.play_meanwhile(binary, |_| ())
     }
 
-    /// The same, with more in its configuration.
-    pub fn play_with(&self, binary: &Path, more: impl FnOnce(&mut Conf)) -> Result<Outcome> {
+    /// The same, with something done meanwhile.
+    pub fn play_meanwhile(
+        &self,
+        binary: &Path,
+        meanwhile: impl FnOnce(&Progress) + Send,
+    ) -> Result<Outcome> {
         let progress = Arc::new(Progress::default());
         let upstreams = Upstreams::start()?;
         let script = Script::new(vec![self.reply.clone()], Arc::clone(&progress));
@@ -53,11 +66,17 @@ impl Scene {
 
         let nginx = Nginx::start(binary, |conf| {
             self.configure(conf, &upstreams);
-            more(conf);
+            conf.env.clone_from(&self.env);
         })?;
 
         let mut connection = Connection::open(nginx.address(), self.manner.is_slow())?;
-        let answer = connection.ask(&self.request, self.manner, &progress)?;
+        if let Some(patience) = self.patience {
+            connection.set_patience(patience)?;
+        }
+        let answer = thread::scope(|scope| {
+            scope.spawn(|| meanwhile(&progress));
+            connection.ask(&self.request, self.manner, &progress)
+        })?;
         if matches!(self.manner.leave, Some(Leave::Deaf)) {
             progress.wait_for_peer();
         }

@@ -59,9 +59,14 @@ enum Fate {
 }
 
 /// nginx leaves a timer alone that would move by less than this.
-const LAZY: usize = 300;
+pub(super) const LAZY: usize = 300;
 
 impl Extra {
+    /// The steady clock when the response started.
+    pub(super) fn started(&self) -> usize {
+        self.state.started
+    }
+
     pub(super) fn new() -> Self {
         // SAFETY: C structures for which zero is valid.
         unsafe {
@@ -114,6 +119,7 @@ impl World {
         }
         extra.kept_up = now();
         extra.settings.separate_timeouts = (feature == Some(Feature::Timeouts)).into();
+        extra.state.started = now();
         extra.state.received = -1;
         extra.state.sent = -1;
         extra.state.pipe = &raw mut self.pipe;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::feature::LAZY;
 use super::{World, data, links};
 use crate::nginx as n;
 use crate::trace::Event;
@@ -25,6 +26,7 @@ impl World {
         self.check_end_of_stream();
         self.check_goes_on();
         self.check_wakes_up();
+        self.check_rate();
         self.check_stream(has_written);
         self.check_timers();
     }
@@ -107,6 +109,28 @@ impl World {
             && self.busy_bytes() > self.config.busy_size
         {
             self.wrong("more is busy than allowed");
+        }
+    }
+
+    /// The rate limit holds, and holds back no longer than it has to, whatever
+    /// the wall clock shows. (Without a state, a pipe has no other clock.)
+    fn check_rate(&mut self) {
+        let limit = self.config.limit_rate;
+        if limit == 0 || !self.config.has_state {
+            return;
+        }
+        // SAFETY: a global that nothing else uses meanwhile.
+        let now = unsafe { n::ngx_current_msec };
+        let received = self.pipe.read_length as usize;
+        let seconds = (now - self.extra.started()) / 1000;
+        let allowed = limit.saturating_mul(seconds + 1);
+        if received > allowed.max(self.config.preread) {
+            self.wrong("more is received than the rate limit allows");
+        }
+        let event = &self.upstream_read;
+        let all = received * 1000 / limit + 1;
+        if event.delayed() != 0 && event.timer.key > now + all + LAZY {
+            self.wrong("upstream is held back for longer than all that it has sent takes");
         }
     }
 

@@ -382,6 +382,11 @@ impl World {
         }
     }
 
+    /// Whether a wall clock is kept from nginx's pipe: it would misuse it.
+    pub fn steadies_clock(&mut self) -> bool {
+        self.config.limit_rate != 0 && self.config.has_state && self.repairs(Deviation::WallClock)
+    }
+
     /// Whether this world can have lines in its log, or lack some, that come of
     /// a defect which the other side has not.
     fn deviates(&self, deviation: Deviation) -> bool {

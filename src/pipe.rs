@@ -28,7 +28,9 @@ fn turn(p: Pipe<'_>, mut write: bool) -> Result<(), Abort> {
             p.log().set_action(c"sending to client");
 
             if write_to_downstream(p)? == Written::Busy {
-                return Ok(());
+                // The output tells when it goes on. (The C original leaves
+                // events and timers as they are.)
+                break;
             }
         }
 

@@ -20,15 +20,19 @@ pub enum Deviation {
     /// A rate limit: the C pipe counts seconds by the wall clock, which somebody
     /// may set; this one, where it has a state, by the clock of the timers.
     WallClock,
+    /// An output that holds on to what it has: the C pipe leaves without a look
+    /// at events and timers.
+    Unwatched,
 }
 
 impl Deviation {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::FullHeader,
         Self::UnsentRest,
         Self::TakenBack,
         Self::WallClock,
+        Self::Unwatched,
     ];
 
     /// Its name on the command line.
@@ -38,6 +42,7 @@ impl Deviation {
             Self::UnsentRest => "unsent-rest",
             Self::TakenBack => "taken-back",
             Self::WallClock => "wall-clock",
+            Self::Unwatched => "unwatched",
         }
     }
 

@@ -24,7 +24,8 @@ in J processes, and compares everything that they do.
 
   --deviations  leaves the known defects of nginx's pipe alone, one at a time,
                 and checks that every difference comes of it; with --only, just
-                that one: full-header, unsent-rest, taken-back or wall-clock
+                that one: full-header, unsent-rest, taken-back, wall-clock
+                or unwatched
   --features    turns on what this pipe does beyond nginx's, one feature at a
                 time, and checks that every difference comes of it and that no
                 invariant breaks; with --only, just that one: wide, lend,

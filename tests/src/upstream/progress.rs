@@ -58,6 +58,11 @@ impl Progress {
         self.wait(|state| state.ended > 0 || state.stuck);
     }
 
+    /// Waits until a peer is done with a reply.
+    pub fn wait_for_end(&self) {
+        self.wait(|state| state.ended > 0);
+    }
+
     /// Waits until the client is gone.
     pub fn wait_for_leave(&self) {
         self.wait(|state| state.gone);
@@ -71,8 +76,10 @@ impl Progress {
     /// Waits until the client has the header and so much of the body.
     pub fn wait_for_receipt(&self, size: usize, patience: Duration) {
         let done = |state: &State| state.received >= Some(size);
-        self.wait_for(patience, done);
+        self.stuck(true);
+        self.wait_for(patience, |state| done(state) || state.gone);
         self.change(|state| {
+            state.stuck = false;
             if !done(state) {
                 state.missed.push(size);
             }

@@ -2,6 +2,7 @@
 //! is waited for, and by which clock. Each test shows stock nginx at fault, and
 //! ours not.
 
+mod busy;
 mod clock;
 mod stage;
 mod stream;

@@ -33,6 +33,7 @@ pub struct Outcome {
     pub answer: Answer,
     /// What the client has missed while the upstream waited for it to come.
     pub missed: Vec<usize>,
+    pub log: String,
 }
 
 impl Scene {
@@ -78,16 +79,18 @@ impl Scene {
             connection.ask(&self.request, self.manner, &progress)
         })?;
         if matches!(self.manner.leave, Some(Leave::Deaf)) {
-            progress.wait_for_peer();
+            progress.wait_for_end();
         }
         drop(connection);
         progress.client_gone();
         drop(upstreams);
 
+        let log = nginx.error_log();
         nginx.stop()?.check()?;
         Ok(Outcome {
             answer,
             missed: progress.missed(),
+            log,
         })
     }
 

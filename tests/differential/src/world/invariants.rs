@@ -27,6 +27,7 @@ impl World {
         self.check_goes_on();
         self.check_wakes_up();
         self.check_rate();
+        self.check_idle_timers();
         self.check_stream(has_written);
         self.check_timers();
     }
@@ -109,6 +110,22 @@ impl World {
             && self.busy_bytes() > self.config.busy_size
         {
             self.wrong("more is busy than allowed");
+        }
+    }
+
+    /// No timer runs against a side that is not waited for. (That of a delayed
+    /// event belongs to the rate limit.)
+    fn check_idle_timers(&mut self) {
+        let me: *mut Self = self;
+        let is_idle = |event: &n::ngx_event_t| {
+            event.delayed() == 0 && event.timer_set() != 0 && event.ready() != 0
+        };
+        let has_upstream = self.has_upstream() && self.upstream.fd != -1;
+        let has_client = self.downstream.fd != -1 && self.downstream.data == me.cast();
+        if (has_upstream && is_idle(&self.upstream_read))
+            || (has_client && is_idle(&self.downstream_write))
+        {
+            self.wrong("a timer runs against a side that is not waited for");
         }
     }
 

@@ -387,6 +387,22 @@ impl World {
         self.config.limit_rate != 0 && self.config.has_state && self.repairs(Deviation::WallClock)
     }
 
+    /// Whether a call has left without a look at the events, of which there is
+    /// at least one, and is not to.
+    fn leaves_unwatched(&mut self, rc: isize, from: usize) -> bool {
+        let is_watched = self.trace[from..]
+            .iter()
+            .any(|event| matches!(event, Event::HandleRead { .. } | Event::HandleWrite { .. }));
+        let me: *mut Self = self;
+        let has_upstream = self.has_upstream() && self.upstream.fd != -1;
+        let has_client = self.downstream.fd != -1 && self.downstream.data == me.cast();
+
+        rc == n::NGX_OK as isize
+            && !is_watched
+            && (has_upstream || has_client)
+            && self.repairs(Deviation::Unwatched)
+    }
+
     /// Whether this world can have lines in its log, or lack some, that come of
     /// a defect which the other side has not.
     fn deviates(&self, deviation: Deviation) -> bool {
@@ -429,9 +445,15 @@ impl World {
         self.keep_busy_after_error();
         self.see_peers();
         let pipe = self.side.pipe();
+        let from = self.trace.len();
         let rc = self.enter(|me| {
             // SAFETY: a pipe that is set up; callbacks come back by pointers.
-            unsafe { pipe(&raw mut (*me).pipe, do_write.into()) }
+            let rc = unsafe { pipe(&raw mut (*me).pipe, do_write.into()) };
+            match world().leaves_unwatched(rc, from) {
+                // SAFETY: as above.
+                true => unsafe { watch(&raw mut (*me).pipe) },
+                false => rc,
+            }
         });
         self.give_busy_back();
 
@@ -555,6 +577,51 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+/// What nginx's pipe does last, as a rule.
+///
+/// # Safety
+///
+/// A pipe of the world whose pipe is running.
+unsafe fn watch(p: *mut n::ngx_event_pipe_t) -> isize {
+    // SAFETY: connections and events of that world.
+    unsafe {
+        if !(*p).upstream.is_null() && (*(*p).upstream).fd != -1 {
+            let event = (*(*p).upstream).read;
+            let is_over = (*event).eof() != 0 || (*event).error() != 0;
+            let flags = if is_over { n::NGX_CLOSE_EVENT } else { 0 };
+            if n::ngx_handle_read_event(event, flags as usize) != n::NGX_OK as isize {
+                return n::NGX_ABORT as isize;
+            }
+            run_timer(event, (*p).read_timeout);
+        }
+        if (*(*p).downstream).fd != -1 && (*(*p).downstream).data == (*p).output_ctx {
+            let event = (*(*p).downstream).write;
+            if n::ngx_handle_write_event(event, (*p).send_lowat as usize) != n::NGX_OK as isize {
+                return n::NGX_ABORT as isize;
+            }
+            run_timer(event, (*p).send_timeout);
+        }
+    }
+    n::NGX_OK as isize
+}
+
+/// # Safety
+///
+/// An event of the world whose pipe is running.
+unsafe fn run_timer(event: *mut n::ngx_event_t, timeout: usize) {
+    // SAFETY: says the caller; the tree knows the event if it says so.
+    unsafe {
+        if (*event).delayed() != 0 {
+            return;
+        }
+        if (*event).active() != 0 && (*event).ready() == 0 {
+            n::ngx_event_pipe_glue_add_timer(event, timeout);
+        } else if (*event).timer_set() != 0 {
+            n::ngx_event_pipe_glue_del_timer(event);
+        }
     }
 }
 

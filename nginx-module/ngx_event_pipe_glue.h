@@ -170,6 +170,7 @@ typedef struct {
     unsigned                         behind:1;
     unsigned                         waiting:1;
 
+    /* what upstream sends goes on at once; the last of it with a flush */
     unsigned                         stream:1;
     unsigned                         flushed:1;
 } ngx_event_pipe_state_t;

@@ -21,11 +21,13 @@ pub enum Feature {
     Stream,
     /// `event_pipe_separate_timeouts`: each side's timer is its own.
     Timeouts,
+    /// All of them, as they meet in a server.
+    Together,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Wide,
         Self::Lend,
         Self::Fallback,
@@ -33,6 +35,7 @@ impl Feature {
         Self::Delay,
         Self::Stream,
         Self::Timeouts,
+        Self::Together,
     ];
 
     /// Its name on the command line.
@@ -45,6 +48,7 @@ impl Feature {
             Self::Delay => "delay",
             Self::Stream => "stream",
             Self::Timeouts => "timeouts",
+            Self::Together => "together",
         }
     }
 

@@ -95,30 +95,28 @@ impl Extra {
 impl World {
     pub(super) fn set_up_state(&mut self) {
         let extra = &mut self.extra;
+        // What is chosen here must not be a choice: stock makes none.
+        let steps = self.config.steps as usize;
         let feature = self.config.feature;
-        if let Some(Feature::Wide | Feature::Lend) = feature {
-            extra.settings.wide = 1;
-            if feature == Some(Feature::Lend) {
-                // The worker may lend two at a time, or none. (Without a choice
-                // that stock does not make.)
-                extra.settings.lend = if self.config.steps % 8 == 0 { 20 } else { 80 };
-            }
+        let is_on = |one| feature == Some(one) || feature == Some(Feature::Together);
+        // Those about spilling meet, and a wait for the client uses the timer of
+        // upstream's timeout.
+        let meets = |one| feature == Some(one) && steps % 2 == 0;
+
+        extra.settings.wide = (is_on(Feature::Wide) || is_on(Feature::Lend)).into();
+        if is_on(Feature::Lend) {
+            // The worker may lend two at a time, or none.
+            extra.settings.lend = if steps % 8 == 0 { 20 } else { 80 };
         }
-        extra
-            .state
-            .set_stream((feature == Some(Feature::Stream)).into());
-        // The spilling ones meet.
-        let meet = matches!(feature, Some(Feature::Segments | Feature::Delay))
-            && self.config.steps % 2 == 0;
-        extra.settings.spill_fallback = (meet || feature == Some(Feature::Fallback)).into();
-        extra.settings.spill_segments = (meet || feature == Some(Feature::Segments)).into();
-        // A wait for the client uses the timer of upstream's timeout.
-        let waits = feature == Some(Feature::Timeouts) && self.config.steps % 2 == 0;
-        if waits || feature == Some(Feature::Delay) {
-            extra.settings.spill_delay = 100 + 300 * (self.config.steps % 3) as usize;
+        extra.state.set_stream(is_on(Feature::Stream).into());
+        let spills = meets(Feature::Segments) || meets(Feature::Delay);
+        extra.settings.spill_fallback = (spills || is_on(Feature::Fallback)).into();
+        extra.settings.spill_segments = (spills || is_on(Feature::Segments)).into();
+        if meets(Feature::Timeouts) || feature == Some(Feature::Delay) || meets(Feature::Together) {
+            extra.settings.spill_delay = 100 + 300 * (steps % 3);
         }
         extra.kept_up = now();
-        extra.settings.separate_timeouts = (feature == Some(Feature::Timeouts)).into();
+        extra.settings.separate_timeouts = is_on(Feature::Timeouts).into();
         extra.state.started = now();
         extra.state.received = -1;
         extra.state.sent = -1;
@@ -126,6 +124,11 @@ impl World {
         extra.state.settings = &raw mut extra.settings;
         let header_only = self.config.header_only;
         extra.state.counts.set_header_only(header_only.into());
+    }
+
+    /// Whether upstream may be held back before something is spilled.
+    pub(super) fn may_delay(&self) -> bool {
+        self.extra.settings.spill_delay > 0
     }
 
     /// Where a feature has first done something.
@@ -289,7 +292,7 @@ impl World {
     }
 
     fn carries_stream(&self) -> bool {
-        self.config.feature == Some(Feature::Stream) && self.config.has_state
+        self.extra.state.stream() != 0 && self.config.has_state
     }
 
     /// The input filter is about to get a raw buffer. Nothing but a stream makes
@@ -342,7 +345,7 @@ impl World {
     ///
     /// An event of this world.
     pub(super) unsafe fn note_timer(&mut self, event: *mut n::ngx_event_t) {
-        if self.config.feature != Some(Feature::Timeouts) || !self.config.has_state {
+        if self.extra.settings.separate_timeouts == 0 || !self.config.has_state {
             return;
         }
         // SAFETY: says the caller.

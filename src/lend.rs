@@ -34,7 +34,7 @@ pub(crate) fn borrow<'p>(p: Pipe<'p>, upstream: Connection<'p>) -> Option<(Link<
     let loan = state.borrow()?;
 
     let Some(link) = p.pool().link_to(loan.raw()) else {
-        take_back(state);
+        take_back(state, loan);
         return None;
     };
 
@@ -52,7 +52,6 @@ fn may_borrow<'p>(p: Pipe<'p>, state: State<'p>) -> bool {
         && !p.downstream_error()
         && p.out().is_none()
         && p.busy().is_none()
-        && p.writing().is_none()
         && downstream_ready(p)
 }
 
@@ -96,20 +95,18 @@ pub(crate) fn returns<'p>(p: Pipe<'p>, raw: Buf<'p>) -> bool {
         return false;
     };
 
-    if state.loan().map(Loan::raw) != Some(raw) {
-        return false;
+    match state.loan().filter(|loan| loan.raw() == raw) {
+        Some(loan) => {
+            take_back(state, loan);
+            true
+        }
+        None => false,
     }
-
-    take_back(state);
-
-    true
 }
 
-fn take_back(state: State<'_>) {
-    if let Some(loan) = state.loan() {
-        state.set_loan(None);
-        loan.give_back();
-    }
+fn take_back<'p>(state: State<'p>, loan: Loan<'p>) {
+    state.set_loan(None);
+    loan.give_back();
 }
 
 /// Takes the loan, if nothing was received into it, off a chain in which it

@@ -48,7 +48,8 @@ fn client_waits(p: Pipe<'_>) -> bool {
 /// is, no filter is to keep it back.
 pub(crate) fn handing_over<'p>(p: Pipe<'p>, last: Option<Link<'p>>) {
     if let Some((state, last)) = state(p).zip(last) {
-        let is_all = !has_more(p) && p.out().is_none() && p.input().is_none();
+        // `out` is always handed over as a whole.
+        let is_all = !has_more(p) && p.input().is_none();
 
         last.buf().set_flush(is_all);
         state.set_flushed(is_all);

@@ -318,6 +318,8 @@ impl World {
     /// The output is about to get a chain.
     pub(super) fn note_handed_over(&mut self, chain: *mut n::ngx_chain_t) {
         let Some(last) = links(chain).last() else {
+            // Asked for the rest, the output holds on to it for other reasons.
+            self.extra.kept_back = false;
             let may_flush = self.config.busy_size > 0 && self.busy_bytes() >= self.config.busy_size;
             if self.carries_stream() && !may_flush {
                 self.act();

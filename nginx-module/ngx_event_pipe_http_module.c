@@ -272,8 +272,9 @@ ngx_event_pipe_glue_waiting(ngx_connection_t *c)
 
 
 /*
- * The socket's free space, and no more than HTTP/2 lets through.  Whatever else keeps data back makes
- * the room unknown: a rate limit, a filter that still has some, QUIC.
+ * The socket's free space, and no more than HTTP/2 lets through.  Whatever else
+ * keeps data back makes the room unknown: a rate limit, a filter that still has
+ * some, QUIC.
  */
 
 size_t

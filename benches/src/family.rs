@@ -36,6 +36,8 @@ pub(crate) enum Side {
     Stock,
     /// nginx with this project's.
     Ours,
+    /// The same, with nothing but the memory that stock has.
+    Unlent,
     /// HAProxy, which copies.
     Haproxy,
     /// HAProxy with `option splice-response`.
@@ -43,10 +45,16 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    pub(crate) const ALL: [Self; 4] = [Self::Stock, Self::Ours, Self::Haproxy, Self::Splicing];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Stock,
+        Self::Ours,
+        Self::Unlent,
+        Self::Haproxy,
+        Self::Splicing,
+    ];
 
     pub(crate) fn is_nginx(self) -> bool {
-        matches!(self, Self::Stock | Self::Ours)
+        matches!(self, Self::Stock | Self::Ours | Self::Unlent)
     }
 }
 
@@ -55,6 +63,7 @@ impl fmt::Display for Side {
         f.pad(match self {
             Self::Stock => "stock",
             Self::Ours => "ours",
+            Self::Unlent => "ours, unlent",
             Self::Haproxy => "HAProxy",
             Self::Splicing => "HAProxy, splicing",
         })
@@ -146,6 +155,8 @@ const PLAIN: Family = Family {
 
 const PIPES: &[Side] = &[Side::Stock, Side::Ours];
 
+const COPYING_OR_SPLICING: &[Side] = &[Side::Stock, Side::Ours, Side::Haproxy, Side::Splicing];
+
 /// What is encrypted or framed cannot be spliced.
 const COPYING: &[Side] = &[Side::Stock, Side::Ours, Side::Haproxy];
 
@@ -210,6 +221,7 @@ pub(crate) const FAMILIES: &[Family] = &[
         title: "clients that read 5 MiB/s, the default buffers; nginx spills to temporary files",
         spills: true,
         pace: Some(5 * M),
+        sides: COPYING_OR_SPLICING,
         sizes: &[777 * K, 2 * M, 7 * M, 10 * M],
         quick: &[7 * M],
         ..PLAIN

@@ -62,6 +62,9 @@ impl Front {
     fn nginx(side: Side, stage: &Stage, upstream: &Upstream, cell: Cell) -> Result<Self> {
         let nginx = Nginx::start(stage.nginx(side), |conf| {
             configure_nginx(conf, stage, upstream, cell);
+            if side == Side::Unlent {
+                conf.http += "event_pipe_lend 0;\n";
+            }
         })?;
         wait(|| !nginx.workers().is_empty());
         let workers = nginx.workers();

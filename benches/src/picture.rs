@@ -19,8 +19,9 @@ const BOTTOM: f64 = HEIGHT - 64.0;
 const FILL: f64 = 0.72;
 
 /// What is compared with stock, and the class that colours it.
-const SERIES: [(Side, &str); 3] = [
+const SERIES: [(Side, &str); 4] = [
     (Side::Ours, "ours"),
+    (Side::Unlent, "unlent"),
     (Side::Haproxy, "haproxy"),
     (Side::Splicing, "splicing"),
 ];
@@ -34,6 +35,7 @@ const STYLE: &str = "\
     .stock { stroke: #1f2328; stroke-width: 1.5; stroke-dasharray: 5 3 }
     .spread { stroke: #59636e; stroke-width: 1 }
     .ours { fill: #0969da }
+    .unlent { fill: #80ccff }
     .haproxy { fill: #bf8700 }
     .splicing { fill: #eac54f }
     @media (prefers-color-scheme: dark) {
@@ -43,6 +45,7 @@ const STYLE: &str = "\
       .stock { stroke: #f0f6fc }
       .spread { stroke: #c0c8d0 }
       .ours { fill: #4493f8 }
+      .unlent { fill: #0c4a80 }
       .haproxy { fill: #d29922 }
       .splicing { fill: #845306 }
     }";

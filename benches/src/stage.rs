@@ -78,7 +78,7 @@ impl Stage {
     /// The nginx of a side.
     pub(crate) fn nginx(&self, side: Side) -> &Path {
         match side {
-            Side::Ours => &self.binaries.ours,
+            Side::Ours | Side::Unlent => &self.binaries.ours,
             _ => &self.binaries.stock,
         }
     }

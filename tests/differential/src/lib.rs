@@ -24,6 +24,7 @@ use ngx_event_pipe as _;
 use std::sync::Once;
 
 use choices::Choices;
+use feature::Feature;
 use schedule::Difference;
 
 /// Whether nginx's pipe of the tree at hand leaves buffers to the output after
@@ -38,16 +39,20 @@ pub fn init() {
     DONE.call_once(|| unsafe { nginx::harness_init() });
 }
 
-/// Runs the schedule that a fuzzer's bytes make.
+/// Runs the schedule that a fuzzer's bytes make, without this pipe's features and
+/// with all of them.
 ///
 /// # Panics
 ///
-/// If the pipes part, or if either is wrong.
+/// If the pipes part without a reason, or if either is wrong.
 pub fn fuzz(bytes: &[u8]) {
     init();
     let choices = Choices::from_bytes(bytes).recorded();
-    if let Err(difference) = schedule::compare(choices) {
+    if let Err(difference) = schedule::compare(choices.clone()) {
         panic!("{}", report(&shrunk(*difference)));
+    }
+    if let Err(difference) = schedule::with_feature(choices, Feature::Together, |_| ()) {
+        panic!("{}", report(&difference));
     }
 }
 

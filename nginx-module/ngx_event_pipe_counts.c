@@ -66,17 +66,21 @@ ngx_event_pipe_glue_note_end(ngx_event_pipe_state_t *state)
 
 
 void
-ngx_event_pipe_pass_time(ngx_event_pipe_counts_t *counts, ngx_msec_t now)
+ngx_event_pipe_glue_pass_time(ngx_event_pipe_counts_t *counts)
 {
+    ngx_msec_t  passed;
+
+    passed = ngx_current_msec - counts->since;
+
     if (counts->blocked) {
-        counts->blocked_time += now - counts->since;
+        counts->blocked_time += passed;
     }
 
     if (counts->waiting) {
-        counts->client_time += now - counts->since;
+        counts->client_time += passed;
     }
 
-    counts->since = now;
+    counts->since = ngx_current_msec;
 }
 
 

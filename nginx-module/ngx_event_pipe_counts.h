@@ -50,9 +50,6 @@ extern ngx_str_t  ngx_event_pipe_end_names[];
 /* how the response has ended; to be asked when it has */
 ngx_uint_t ngx_event_pipe_end(ngx_event_pipe_state_t *state);
 
-/* what the last turn has left has been so until now */
-void ngx_event_pipe_pass_time(ngx_event_pipe_counts_t *counts, ngx_msec_t now);
-
 void ngx_event_pipe_add_to_totals(ngx_event_pipe_totals_t *totals,
     ngx_event_pipe_state_t *state);
 

@@ -144,6 +144,7 @@ typedef struct {
     ngx_event_pipe_loan_t           *loan;
 
     ngx_event_pipe_counts_t          counts;
+
     /* temporary files, the oldest first, and the bytes in them */
     ngx_event_pipe_segment_t        *segments;
     ngx_event_pipe_segment_t        *last_segment;
@@ -193,9 +194,6 @@ void ngx_event_pipe_glue_del_timer(ngx_event_t *ev);
 /* ngx_time() */
 time_t ngx_event_pipe_glue_time(void);
 
-/* ngx_current_msec */
-ngx_msec_t ngx_event_pipe_glue_msec(void);
-
 /* ngx_free_chain() */
 void ngx_event_pipe_glue_free_chain(ngx_pool_t *pool, ngx_chain_t *cl);
 
@@ -223,6 +221,10 @@ void ngx_event_pipe_glue_give_back(ngx_event_pipe_loan_t *loan);
 
 /* notes in "end" what nginx has found since the last turn */
 void ngx_event_pipe_glue_note_end(ngx_event_pipe_state_t *state);
+
+/* what the last turn has left has been so until now */
+void ngx_event_pipe_glue_pass_time(ngx_event_pipe_counts_t *counts);
+
 /* what was to be kept of a response is not: no cache entry, no stored file */
 void ngx_event_pipe_glue_discard(ngx_event_pipe_t *p);
 

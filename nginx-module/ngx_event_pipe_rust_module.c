@@ -101,13 +101,6 @@ ngx_event_pipe_glue_time(void)
 }
 
 
-ngx_msec_t
-ngx_event_pipe_glue_msec(void)
-{
-    return ngx_current_msec;
-}
-
-
 void
 ngx_event_pipe_glue_free_chain(ngx_pool_t *pool, ngx_chain_t *cl)
 {

@@ -73,6 +73,8 @@ static ngx_int_t ngx_event_pipe_status_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_event_pipe_status_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_event_pipe_status_get_format(ngx_http_request_t *r,
     ngx_uint_t *format);
+static ngx_int_t ngx_event_pipe_status_find_format(ngx_str_t *name,
+    ngx_uint_t *format);
 static void ngx_event_pipe_status_json(ngx_event_pipe_text_t *text,
     ngx_event_pipe_totals_t *totals);
 static void ngx_event_pipe_status_prometheus(ngx_event_pipe_text_t *text,
@@ -303,7 +305,7 @@ ngx_event_pipe_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     if (data == NGX_EVENT_PIPE_BLOCKED_TIME
         || data == NGX_EVENT_PIPE_CLIENT_TIME)
     {
-        ngx_event_pipe_pass_time(counts, ngx_current_msec);
+        ngx_event_pipe_glue_pass_time(counts);
 
         ms = (data == NGX_EVENT_PIPE_BLOCKED_TIME) ? counts->blocked_time
                                                    : counts->client_time;
@@ -361,7 +363,7 @@ ngx_event_pipe_http_count(void *data)
     }
 
     if (r == r->main) {
-        ngx_event_pipe_pass_time(&state->counts, ngx_current_msec);
+        ngx_event_pipe_glue_pass_time(&state->counts);
     }
 
     ngx_event_pipe_add_to_totals(smcf->zone->data, state);
@@ -444,7 +446,6 @@ static ngx_int_t
 ngx_event_pipe_status_get_format(ngx_http_request_t *r, ngx_uint_t *format)
 {
     ngx_str_t                          value;
-    ngx_uint_t                         i;
     ngx_event_pipe_status_loc_conf_t  *slcf;
 
     if (ngx_http_arg(r, (u_char *) "format", 6, &value) != NGX_OK) {
@@ -454,11 +455,20 @@ ngx_event_pipe_status_get_format(ngx_http_request_t *r, ngx_uint_t *format)
         return NGX_OK;
     }
 
+    return ngx_event_pipe_status_find_format(&value, format);
+}
+
+
+static ngx_int_t
+ngx_event_pipe_status_find_format(ngx_str_t *name, ngx_uint_t *format)
+{
+    ngx_uint_t  i;
+
     for (i = 0; ngx_event_pipe_status_formats[i].len; i++) {
 
-        if (value.len == ngx_event_pipe_status_formats[i].len
-            && ngx_strncmp(value.data, ngx_event_pipe_status_formats[i].data,
-                           value.len)
+        if (name->len == ngx_event_pipe_status_formats[i].len
+            && ngx_strncmp(name->data, ngx_event_pipe_status_formats[i].data,
+                           name->len)
                == 0)
         {
             *format = i;
@@ -679,7 +689,6 @@ ngx_event_pipe_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_event_pipe_status_loc_conf_t *slcf = conf;
 
     ngx_str_t                           name, *value;
-    ngx_uint_t                          i;
     ngx_http_core_loc_conf_t           *clcf;
     ngx_event_pipe_status_main_conf_t  *smcf;
 
@@ -687,20 +696,14 @@ ngx_event_pipe_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "is duplicate";
     }
 
-    i = NGX_EVENT_PIPE_STATUS_JSON;
+    slcf->format = NGX_EVENT_PIPE_STATUS_JSON;
 
     if (cf->args->nelts == 2) {
         value = cf->args->elts;
 
-        while (ngx_event_pipe_status_formats[i].len
-               && ngx_strcmp(value[1].data,
-                             ngx_event_pipe_status_formats[i].data)
-                  != 0)
+        if (ngx_event_pipe_status_find_format(&value[1], &slcf->format)
+            != NGX_OK)
         {
-            i++;
-        }
-
-        if (ngx_event_pipe_status_formats[i].len == 0) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "invalid value \"%V\" in \"%V\" directive, "
                                "it must be \"json\" or \"prometheus\"",
@@ -708,8 +711,6 @@ ngx_event_pipe_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             return NGX_CONF_ERROR;
         }
     }
-
-    slcf->format = i;
 
     smcf = ngx_http_conf_get_module_main_conf(cf, ngx_event_pipe_status_module);
 

@@ -8,7 +8,7 @@
 #![forbid(unsafe_code)]
 
 use crate::Abort;
-use crate::nginx::{Counts, End, Link, Links, Pipe, Slot, clock, off_t};
+use crate::nginx::{Counts, End, Link, Links, Pipe, Slot, off_t};
 use crate::read::{downstream_ready, upstream_finished};
 
 /// Where the pipe counts; `None` if it has no state.
@@ -142,7 +142,7 @@ pub(crate) fn end_turn(p: Pipe<'_>, result: Result<(), Abort>) {
         return;
     };
 
-    pass_time(counts);
+    counts.pass_time();
 
     if !counts.has_failed() {
         if let Some(end) = end(p, counts, result) {
@@ -158,22 +158,6 @@ pub(crate) fn end_turn(p: Pipe<'_>, result: Result<(), Abort>) {
 
     counts.set_waiting(goes_on && client_is_awaited(p, counts));
     set_blocked(counts, goes_on && upstream_is_held_back(p));
-}
-
-/// What the last turn has left has been so until now.
-fn pass_time(counts: Counts<'_>) {
-    let now = clock();
-    let passed = now.wrapping_sub(counts.since());
-
-    if counts.blocked() {
-        counts.set_blocked_time(counts.blocked_time().wrapping_add(passed));
-    }
-
-    if counts.waiting() {
-        counts.set_client_time(counts.client_time().wrapping_add(passed));
-    }
-
-    counts.set_since(now);
 }
 
 fn end(p: Pipe<'_>, counts: Counts<'_>, result: Result<(), Abort>) -> Option<End> {

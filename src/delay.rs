@@ -8,7 +8,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::nginx::{Pipe, State, timer_clock};
+use crate::nginx::{Pipe, State, clock};
 
 /// A pass over upstream begins: nothing is waited for, and perhaps the client
 /// has caught up.
@@ -45,7 +45,7 @@ pub(crate) fn is_too_early(p: Pipe<'_>) -> bool {
 }
 
 fn waits<'p>(p: Pipe<'p>, state: State<'p>) -> bool {
-    let now = timer_clock();
+    let now = clock();
 
     if !state.behind() {
         state.set_behind(true);

@@ -331,13 +331,12 @@ fn take_raw_bufs<'p>(
     upstream: Connection<'p>,
     limit: off_t,
 ) -> Result<Option<Link<'p>>, Leave> {
-    if let Some(chain) = take_free_raw_bufs(p) {
-        wide::extend(p, upstream, chain, limit)?;
-        return Ok(Some(chain));
-    }
+    let chain = match take_free_raw_bufs(p) {
+        None if p.allocated() < p.bufs_num() => Some(allocate(p)?),
+        free => free,
+    };
 
-    if p.allocated() < p.bufs_num() {
-        let chain = allocate(p)?;
+    if let Some(chain) = chain {
         wide::extend(p, upstream, chain, limit)?;
         return Ok(Some(chain));
     }
@@ -496,11 +495,16 @@ fn pass_partial_buffer(p: Pipe<'_>) -> Result<(), Abort> {
     if let Some(link) = p.free_raw_bufs() {
         let is_last = p.length() != -1 && link.buf().len() as off_t >= p.length();
 
-        if !is_last && stream::goes_on(p, link.buf()) {
+        let goes_on = !is_last && stream::goes_on(p, link.buf());
+
+        if goes_on {
             p.set_read(true);
-            pass_first_free(p, link)?;
-        } else if is_last {
-            pass_first_free(p, link)?;
+        }
+
+        if is_last || goes_on {
+            p.set_free_raw_bufs(link.next());
+            pass_raw_buf(p, link)?;
+            p.pool().free_link(link);
         }
     }
 
@@ -508,14 +512,6 @@ fn pass_partial_buffer(p: Pipe<'_>) -> Result<(), Abort> {
         p.set_upstream_done(true);
         p.set_read(true);
     }
-
-    Ok(())
-}
-
-fn pass_first_free<'p>(p: Pipe<'p>, link: Link<'p>) -> Result<(), Abort> {
-    p.set_free_raw_bufs(link.next());
-    pass_raw_buf(p, link)?;
-    p.pool().free_link(link);
 
     Ok(())
 }

@@ -15,47 +15,35 @@ fn state<'p>(p: Pipe<'p>) -> Option<State<'p>> {
 
 /// Upstream is waited for, or not any more.
 pub(crate) fn watch_upstream<'p>(p: Pipe<'p>, upstream: Connection<'p>) {
-    let event = upstream.read();
-
-    if event.delayed() {
-        return;
-    }
-
-    let has_sent = match state(p) {
-        None => true,
-        Some(state) => {
+    watch(upstream.read(), p.read_timeout(), || {
+        state(p).is_none_or(|state| {
             let before = state.received();
             state.set_received(p.read_length());
             before != p.read_length()
-        }
-    };
-
-    watch(event, p.read_timeout(), has_sent);
+        })
+    });
 }
 
 /// The client is waited for, or not any more.
 pub(crate) fn watch_downstream<'p>(p: Pipe<'p>, downstream: Connection<'p>) {
-    let event = downstream.write();
+    watch(downstream.write(), p.send_timeout(), || {
+        state(p).is_none_or(|state| {
+            let before = state.sent();
+            state.set_sent(downstream.sent());
+            before != downstream.sent()
+        })
+    });
+}
 
+/// The timer runs exactly while the peer is waited for. That of a delayed event
+/// belongs to the rate limit.
+fn watch(event: Event<'_>, timeout: ngx_msec_t, has_progressed: impl FnOnce() -> bool) {
     if event.delayed() {
         return;
     }
 
-    let has_taken = match state(p) {
-        None => true,
-        Some(state) => {
-            let before = state.sent();
-            state.set_sent(downstream.sent());
-            before != downstream.sent()
-        }
-    };
+    let has_progressed = has_progressed();
 
-    watch(event, p.send_timeout(), has_taken);
-}
-
-/// The timer runs exactly while the peer is waited for. (That of a delayed event
-/// belongs to the rate limit.)
-fn watch(event: Event<'_>, timeout: ngx_msec_t, has_progressed: bool) {
     if event.active() && !event.ready() {
         if has_progressed || !event.timer_set() {
             event.add_timer(timeout);

@@ -34,7 +34,7 @@ pub(crate) use chain::{Address, Buf, Link, Links, Slot};
 pub(crate) use event::{Connection, Event};
 pub(crate) use file::TempFile;
 pub(crate) use log::{Format, Level, debug, error};
-pub(crate) use pipe::{FilterError, Pipe, clock, timer_clock, wall_clock};
+pub(crate) use pipe::{FilterError, Pipe, clock, wall_clock};
 pub(crate) use state::{Counts, End, Loan, Segment, State};
 
 /// Ends the process, abort(3).

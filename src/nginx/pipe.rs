@@ -306,12 +306,6 @@ pub(crate) fn clock() -> ngx_msec_t {
     unsafe { bindings::ngx_current_msec }
 }
 
-/// The same, asked of nginx: what the harness sees being asked.
-pub(crate) fn timer_clock() -> ngx_msec_t {
-    // SAFETY: reads a variable that the event loop keeps.
-    unsafe { bindings::ngx_event_pipe_glue_msec() }
-}
-
 /// The wall clock in seconds, as nginx has cached it: `ngx_time`.
 pub(crate) fn wall_clock() -> time_t {
     // SAFETY: reads a variable that the event loop keeps.

@@ -130,12 +130,6 @@ handle! {
     value blocked_count: ngx_uint_t => blocked_count, set_blocked_count;
     /// The calls of `recv_chain` when it was the last time.
     value blocked_reads: ngx_uint_t => blocked_reads, set_blocked_reads;
-    /// For how long it was, in milliseconds.
-    value blocked_time: ngx_msec_t => blocked_time, set_blocked_time;
-    /// For how long the client was waited for.
-    value client_time: ngx_msec_t => client_time, set_client_time;
-    /// When the last turn was.
-    value since: ngx_msec_t => since, set_since;
     value end: ngx_uint_t => end_raw, set_end_raw;
     /// The last turn has left upstream held back.
     flag blocked: (blocked_raw, set_blocked_raw) => blocked, set_blocked;
@@ -167,6 +161,12 @@ impl Counts<'_> {
     /// Whether something is known to have gone wrong.
     pub(crate) fn has_failed(self) -> bool {
         self.end_raw() > NGX_EVENT_PIPE_END_COMPLETE as ngx_uint_t
+    }
+
+    /// What the last turn has left has been so until now: adds to its times.
+    pub(crate) fn pass_time(self) {
+        // SAFETY: a live structure (`from_raw`).
+        unsafe { bindings::ngx_event_pipe_glue_pass_time(self.as_raw()) }
     }
 
     /// Notes how the response has ended.

@@ -44,7 +44,7 @@ const GLUE: &[&str] = &[
     "ngx_event_pipe_glue_borrow",
     "ngx_event_pipe_glue_give_back",
     "ngx_event_pipe_glue_segment",
-    "ngx_event_pipe_glue_msec",
+    "ngx_event_pipe_glue_add_timer",
 ];
 
 /// Sources of nginx that run as they are.

@@ -34,7 +34,7 @@ ssize_t real_ngx_write_chain_to_temp_file(ngx_temp_file_t *tf,
 ngx_event_pipe_loan_t *real_ngx_event_pipe_glue_borrow(
     ngx_event_pipe_state_t *state);
 void real_ngx_event_pipe_glue_give_back(ngx_event_pipe_loan_t *loan);
-ngx_msec_t real_ngx_event_pipe_glue_msec(void);
+void real_ngx_event_pipe_glue_add_timer(ngx_event_t *ev, ngx_msec_t timer);
 ngx_event_pipe_segment_t *real_ngx_event_pipe_glue_segment(
     ngx_event_pipe_state_t *state);
 ngx_buf_t *real_ngx_event_pipe_glue_flush_buf(ngx_pool_t *pool);

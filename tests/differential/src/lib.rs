@@ -51,7 +51,7 @@ pub fn fuzz(bytes: &[u8]) {
     if let Err(difference) = schedule::compare(choices.clone()) {
         panic!("{}", report(&shrunk(*difference)));
     }
-    if let Err(difference) = schedule::with_feature(choices, Feature::Together, |_| ()) {
+    if let Err(difference) = schedule::with_feature(choices, Feature::Together) {
         panic!("{}", report(&difference));
     }
 }

@@ -29,8 +29,7 @@ in J processes, and compares everything that they do.
   --features    turns on what this pipe does beyond nginx's, one feature at a
                 time, and checks that every difference comes of it and that no
                 invariant breaks; with --only, just that one: wide, lend,
-                fallback, segments, delay, stream
-                or timeouts
+                fallback, segments, delay, stream, timeouts or together
   --torture     lets each call of a schedule that can fail do so, in turn
   --alone       runs this pipe only, and checks the invariants only
   --replay      runs the schedule of one seed
@@ -219,15 +218,14 @@ fn features(options: &Options) -> Result<()> {
         let mut differ = 0;
         for seed in options.seed..options.seed + count {
             let choices = Choices::from_seed(seed).recorded();
-            let summary =
-                schedule::with_feature(choices, feature, |_| ()).map_err(|difference| {
-                    format!(
-                        "seed {seed}, with {}: {}",
-                        feature.name(),
-                        report(&difference)
-                    )
-                })?;
-            differ += u64::from(summary.differs);
+            let parted = schedule::with_feature(choices, feature).map_err(|difference| {
+                format!(
+                    "seed {seed}, with {}: {}",
+                    feature.name(),
+                    report(&difference)
+                )
+            })?;
+            differ += u64::from(parted);
         }
         if differ == 0 {
             return Err(format!("{} makes no difference", feature.name()));

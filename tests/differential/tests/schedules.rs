@@ -74,9 +74,9 @@ fn features_keep_the_invariants(seeds: std::ops::Range<u64>) {
         let mut differ = 0;
         for seed in seeds.clone() {
             let choices = Choices::from_seed(seed).recorded();
-            match with_feature(choices, feature, |_| ()) {
+            match with_feature(choices, feature) {
                 Err(difference) => panic!("{feature:?}, seed {seed}: {}", report(&difference)),
-                Ok(summary) => differ += u32::from(summary.differs),
+                Ok(parted) => differ += u32::from(parted),
             }
         }
         assert!(differ > 0, "{feature:?} makes no difference");

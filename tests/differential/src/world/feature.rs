@@ -486,14 +486,22 @@ unsafe extern "C" fn ngx_event_pipe_glue_segment(
 }
 
 fn now() -> usize {
-    // SAFETY: reads a variable that the harness sets.
-    unsafe { n::real_ngx_event_pipe_glue_msec() }
+    // SAFETY: a variable that the harness sets.
+    unsafe { n::ngx_current_msec }
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn ngx_event_pipe_glue_msec() -> usize {
-    world().act();
-    now()
+unsafe extern "C" fn ngx_event_pipe_glue_add_timer(
+    event: *mut n::ngx_event_t,
+    timer: n::ngx_msec_t,
+) {
+    let w = world();
+    if w.extra.state.waiting() != 0 {
+        // Spilling waits.
+        w.act();
+    }
+    // SAFETY: as the pipe has called.
+    unsafe { n::real_ngx_event_pipe_glue_add_timer(event, timer) }
 }
 
 #[unsafe(no_mangle)]

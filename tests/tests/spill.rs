@@ -12,14 +12,14 @@ use spilling::{CAP, Download, SIZE, Side};
 
 /// The client reads half of the limit, time and again, and upstream gives up
 /// when that does not let it send anything.
-fn is_whole_only_with_ours(conf: &str) -> Result<()> {
+fn is_whole_only_with_ours(path: &str, conf: &str) -> Result<()> {
     let binaries = pipe_tests::binaries()?;
 
-    let stock = Download::run(&Side::start(&binaries.stock, conf)?, "/big", CAP / 2)?;
+    let stock = Download::run(&Side::start(&binaries.stock, conf)?, path, CAP / 2)?;
     assert!(stock.given_up && stock.body < SIZE, "{stock:?}");
 
     let side = Side::start(&binaries.ours, conf)?;
-    let ours = Download::run(&side, "/big", CAP / 2)?;
+    let ours = Download::run(&side, path, CAP / 2)?;
     assert!(ours.is_whole, "{ours:?}");
     assert!(ours.largest <= CAP as u64, "{ours:?}");
     // The disk was used, by several files.
@@ -31,42 +31,36 @@ fn is_whole_only_with_ours(conf: &str) -> Result<()> {
 
 #[test]
 fn a_slow_download_is_not_cut() -> Result<()> {
-    is_whole_only_with_ours("")
+    is_whole_only_with_ours("/big", "")
 }
 
 #[test]
 fn nor_with_sendfile() -> Result<()> {
-    is_whole_only_with_ours("sendfile on;")
+    is_whole_only_with_ours("/big", "sendfile on;")
 }
 
 #[test]
 fn nor_with_threads() -> Result<()> {
-    is_whole_only_with_ours("aio threads; aio_write on;")
+    is_whole_only_with_ours("/big", "aio threads; aio_write on;")
 }
 
 #[test]
 fn nor_with_sendfile_and_threads() -> Result<()> {
-    is_whole_only_with_ours("sendfile on; aio threads; aio_write on;")
+    is_whole_only_with_ours("/big", "sendfile on; aio threads; aio_write on;")
 }
 
 #[test]
 fn nor_with_directio() -> Result<()> {
-    is_whole_only_with_ours("sendfile on; aio threads; aio_write on; directio 4k;")
+    is_whole_only_with_ours(
+        "/big",
+        "sendfile on; aio threads; aio_write on; directio 4k;",
+    )
 }
 
 #[test]
 fn nor_when_a_page_includes_it() -> Result<()> {
-    let binaries = pipe_tests::binaries()?;
     for conf in ["", "sendfile on;", "aio threads; aio_write on;"] {
-        let stock = Side::start(&binaries.stock, conf)?;
-        let stock = Download::run(&stock, "/page", CAP / 2)?;
-        assert!(stock.given_up && stock.body < SIZE, "{stock:?}");
-
-        let side = Side::start(&binaries.ours, conf)?;
-        let ours = Download::run(&side, "/page", CAP / 2)?;
-        assert!(ours.is_whole, "{ours:?}");
-        assert!(ours.largest <= CAP as u64, "{ours:?}");
-        side.stop()?;
+        is_whole_only_with_ours("/page", conf)?;
     }
     Ok(())
 }

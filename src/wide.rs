@@ -74,7 +74,7 @@ pub(crate) fn busy_limit(p: Pipe<'_>) -> isize {
 }
 
 /// How many bytes the client takes at once; 0 if that cannot be known. It is
-/// asked once a turn, and again after it was enough and has been used.
+/// asked once a turn, and again when most of it has been used.
 pub(crate) fn room<'p>(p: Pipe<'p>, state: State<'p>) -> usize {
     if !state.room_known() {
         state.set_room(p.room());
@@ -91,17 +91,23 @@ pub(crate) fn start_turn(p: Pipe<'_>) {
     }
 }
 
-/// The output was given a batch, a wide one if it exceeds the busy size. If the
-/// client has not taken all of that, so much is not expected of it again.
-pub(crate) fn handed_over(p: Pipe<'_>, is_wide: bool) {
+/// The output was given a batch of so many bytes, a wide one if it exceeds the
+/// busy size. If the client has not taken all of that, so much is not expected
+/// of it again.
+pub(crate) fn handed_over(p: Pipe<'_>, bytes: off_t, is_wide: bool) {
     let Some(state) = p.state() else {
         return;
     };
+    let used = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let left = state.room().saturating_sub(used);
 
-    // What was too little is less now; to ask again is not worth it.
     if !is_wide && state.room() <= p.busy_size().unsigned_abs() {
+        // What was too little is less now; to ask again is not worth it.
         state.set_room(0);
+    } else if left > used {
+        state.set_room(left);
     } else {
+        // Enough for one more like it there may be again.
         state.set_room_known(false);
     }
 

@@ -91,7 +91,7 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Written, Abort> {
 
         recycle(p, sent)?;
         counts::written(p);
-        wide::handed_over(p, batch.is_wide);
+        wide::handed_over(p, batch.bytes, batch.is_wide);
     }
 }
 

@@ -12,6 +12,7 @@ mod machine;
 mod measure;
 mod options;
 mod picture;
+mod profile;
 mod report;
 mod stage;
 mod statistics;
@@ -73,9 +74,12 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         nginx,
         haproxy: stage.haproxy.clone(),
     };
-    let plan = match options.quick {
-        true => Plan::QUICK,
-        false => Plan::FULL,
+    let plan = Plan {
+        profile: options.profile,
+        ..match options.quick {
+            true => Plan::QUICK,
+            false => Plan::FULL,
+        }
     };
 
     let start = Instant::now();

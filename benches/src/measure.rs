@@ -6,9 +6,13 @@ use std::time::Duration;
 use super::family::{Cell, Side};
 use super::front::Front;
 use super::load;
+use super::profile::{Profile, profile};
 use super::stage::Stage;
 use super::statistics::Spread;
 use super::worker::Calls;
+
+/// So many rounds give samples enough.
+const PROFILED_ROUNDS: u32 = 4;
 
 /// How thoroughly a cell is measured.
 #[derive(Clone, Copy, Debug)]
@@ -16,17 +20,21 @@ pub(crate) struct Plan {
     pub(crate) rounds: u32,
     /// How long a worker is busy in a round, roughly.
     pub(crate) round: Duration,
+    /// Whether to see what that is spent on.
+    pub(crate) profile: bool,
 }
 
 impl Plan {
     pub(crate) const FULL: Self = Self {
         rounds: 9,
         round: Duration::from_millis(250),
+        profile: false,
     };
 
     pub(crate) const QUICK: Self = Self {
         rounds: 5,
         round: Duration::from_millis(150),
+        profile: false,
     };
 }
 
@@ -52,6 +60,8 @@ pub(crate) struct MeasuredSide {
     /// System calls for a MiB of bodies, the most frequent first; none where
     /// they could not be counted.
     pub(crate) calls: Option<Vec<(String, f64)>>,
+    /// What the CPU time is spent on, if that was to be seen.
+    pub(crate) profile: Option<Profile>,
 }
 
 impl MeasuredSide {
@@ -62,6 +72,7 @@ impl MeasuredSide {
             rate: Vec::new(),
             peak_kib: 0,
             calls: None,
+            profile: None,
         }
     }
 }
@@ -92,6 +103,9 @@ pub(crate) fn measure(stage: &Stage, cell: Cell, plan: Plan) -> Result<Measured>
             measure_round(&front, cell, responses, side)?;
             if round == plan.rounds {
                 side.calls = calls(&front, cell, responses)?;
+                if plan.profile {
+                    side.profile = sample(&front, cell, responses)?;
+                }
             }
         }
     }
@@ -132,6 +146,16 @@ fn calls(front: &Front, cell: Cell, responses: u64) -> Result<Option<Vec<(String
     front.empty_cache()?;
     let mib = (responses * cell.size) as f64 / f64::from(1 << 20);
     Ok(calls.map(|calls| per_mib(&calls, mib)))
+}
+
+/// What several rounds are spent on, in which nothing is timed either.
+fn sample(front: &Front, cell: Cell, responses: u64) -> Result<Option<Profile>> {
+    profile(front.worker, || {
+        (0..PROFILED_ROUNDS).try_for_each(|_| {
+            load::run(front, cell, cell.family.clients, responses)?;
+            front.empty_cache()
+        })
+    })
 }
 
 fn per_mib(calls: &Calls, mib: f64) -> Vec<(String, f64)> {

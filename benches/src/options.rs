@@ -10,6 +10,7 @@ pub(crate) const USAGE: &str = include_str!("usage.txt");
 #[derive(Debug, Default)]
 pub(crate) struct Options {
     pub(crate) quick: bool,
+    pub(crate) profile: bool,
     pub(crate) only: Vec<String>,
     pub(crate) json: Option<PathBuf>,
     pub(crate) list: bool,
@@ -22,6 +23,7 @@ impl Options {
         while let Some(arg) = args.next() {
             match arg.to_str() {
                 Some("--quick") => options.quick = true,
+                Some("--profile") => options.profile = true,
                 Some("--only") => {
                     let name = args.next().and_then(|name| name.into_string().ok());
                     options.only.push(name.ok_or("--only takes a name")?);

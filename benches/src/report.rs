@@ -2,6 +2,7 @@
 
 use super::family::{Cell, Side};
 use super::measure::{Measured, MeasuredSide, Plan};
+use super::profile::{Profile, Work};
 use super::stage::Stage;
 use super::statistics::Spread;
 use super::{Programs, machine};
@@ -60,6 +61,31 @@ pub(crate) fn print_cell(measured: &Measured) {
     println!("  system calls for each MiB");
     for side in &measured.sides {
         println!("  {:<18}  {}", side.side, calls(side));
+    }
+    print_profile(measured);
+}
+
+/// Microseconds of a response for each kind of work, side by side.
+fn print_profile(measured: &Measured) {
+    let profiled = || {
+        let sides = measured.sides.iter();
+        sides.filter_map(|side| Some((side, side.profile.as_ref()?)))
+    };
+    if profiled().next().is_none() {
+        return;
+    }
+    let heads: String = profiled()
+        .map(|(side, _)| format!("{:>20}", side.side))
+        .collect();
+    println!("  us of a response  {heads}");
+    for work in Work::ALL {
+        let column = |(side, profile): (&MeasuredSide, &Profile)| {
+            let share = profile.iter().find(|(of, _)| *of == work);
+            let share = share.map_or(0.0, |(_, share)| *share);
+            format!("{:>20.1}", share * Spread::of(&side.cpu).median)
+        };
+        let columns: String = profiled().map(column).collect();
+        println!("    {work:<22}{}", &columns[6..]);
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
+use super::counts::unsent;
 use super::{Fallible, World, data, links, world};
 use crate::deviation::Deviation;
 use crate::nginx as n;
@@ -69,6 +70,7 @@ pub(super) unsafe extern "C" fn output_filter(
 
 impl World {
     fn take(&mut self, chain: *mut n::ngx_chain_t) -> isize {
+        let given = unsent(links(chain));
         for buf in links(chain) {
             let held = self.hold(buf);
             self.client.held.push_back(held);
@@ -80,7 +82,7 @@ impl World {
             2 => self.choices.below(10),
             _ => 0,
         };
-        let promised = self.promised();
+        let promised = self.promised(given as u64);
         self.send(budget.max(promised));
 
         if self.client.held.is_empty() {

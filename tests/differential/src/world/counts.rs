@@ -60,7 +60,7 @@ impl Seen {
     }
 }
 
-fn unsent(bufs: impl Iterator<Item = *mut n::ngx_buf_t>) -> i64 {
+pub(super) fn unsent(bufs: impl Iterator<Item = *mut n::ngx_buf_t>) -> i64 {
     // SAFETY: buffers of the pool.
     bufs.map(|buf| unsafe { &*buf })
         .map(|b| match b.in_file() {

@@ -146,10 +146,11 @@ impl World {
         self.extra.promised = 0;
     }
 
-    /// How much the output takes at least of what it is given now. As a rule
-    /// the promise is kept.
-    pub(super) fn promised(&mut self) -> u64 {
-        let promised = std::mem::take(&mut self.extra.promised);
+    /// How much the output takes at least of the `given` bytes and what it has.
+    /// As a rule the promise is kept; what is left of it is promised still.
+    pub(super) fn promised(&mut self, given: u64) -> u64 {
+        let promised = self.extra.promised;
+        self.extra.promised = promised.saturating_sub(given);
         if promised > 0 && self.choices.one_in(8) {
             self.extra.broken = true;
             return 0;

@@ -8,17 +8,22 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pipe_tests::server::wait;
-use spilling::{CAP, Download, SIZE, Side};
+use spilling::{CAP, Download, SIZE, Side, Speech};
 
 /// The client reads half of the limit, time and again, and upstream gives up
 /// when that does not let it send anything.
 fn is_whole_only_with_ours(path: &str, conf: &str) -> Result<()> {
+    is_whole_for(Speech::Http1, path, conf)
+}
+
+fn is_whole_for(speech: Speech, path: &str, conf: &str) -> Result<()> {
     let binaries = pipe_tests::binaries()?;
 
-    let stock = Download::run(&Side::start(&binaries.stock, conf)?, path, CAP / 2)?;
+    let side = Side::for_clients(&binaries.stock, conf, speech)?;
+    let stock = Download::run(&side, path, CAP / 2)?;
     assert!(stock.given_up && stock.body < SIZE, "{stock:?}");
 
-    let side = Side::start(&binaries.ours, conf)?;
+    let side = Side::for_clients(&binaries.ours, conf, speech)?;
     let ours = Download::run(&side, path, CAP / 2)?;
     assert!(ours.is_whole, "{ours:?}");
     assert!(ours.largest <= CAP as u64, "{ours:?}");
@@ -57,6 +62,31 @@ fn nor_with_directio() -> Result<()> {
     )
 }
 
+const TINY: &str = "proxy_buffer_size 1k; proxy_buffers 4 1k; proxy_busy_buffers_size 2k; \
+                    proxy_temp_file_write_size 2k;";
+
+#[test]
+fn nor_with_tiny_buffers() -> Result<()> {
+    is_whole_only_with_ours("/big", TINY)
+}
+
+#[test]
+fn nor_when_a_part_is_asked_for() -> Result<()> {
+    for conf in ["", "sendfile on;"] {
+        let conf = format!("proxy_force_ranges on; {conf}");
+        is_whole_for(Speech::Http1Range, "/big", &conf)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn nor_over_http2() -> Result<()> {
+    for conf in ["", "sendfile on;", "aio threads; aio_write on;", TINY] {
+        is_whole_for(Speech::Http2, "/big", conf)?;
+    }
+    Ok(())
+}
+
 #[test]
 fn nor_when_a_page_includes_it() -> Result<()> {
     for conf in ["", "sendfile on;", "aio threads; aio_write on;"] {
@@ -81,25 +111,27 @@ fn a_file_stays_open_where_filters_refer_to_it() -> Result<()> {
 #[test]
 fn a_missing_disk_is_noticed_once() -> Result<()> {
     let binaries = pipe_tests::binaries()?;
-    for conf in ["", "sendfile on;", "aio threads; aio_write on;"] {
-        let stock = Side::start(&binaries.stock, conf)?;
-        stock.remove_disk()?;
-        let stock = Download::run(&stock, "/big", CAP / 2)?;
-        assert!(!stock.is_whole && stock.body < SIZE, "{stock:?}");
+    for speech in [Speech::Http1, Speech::Http2] {
+        for conf in ["", "sendfile on;", "aio threads; aio_write on;", TINY] {
+            let stock = Side::for_clients(&binaries.stock, conf, speech)?;
+            stock.remove_disk()?;
+            let stock = Download::run(&stock, "/big", CAP / 2)?;
+            assert!(!stock.is_whole && stock.body < SIZE, "{stock:?}");
 
-        let ours = Side::start(&binaries.ours, conf)?;
-        ours.remove_disk()?;
-        let download = Download::run(&ours, "/big", CAP / 2)?;
-        assert!(download.is_whole, "{download:?}");
-        assert_eq!(ours.log("[crit]"), 1);
-        ours.stop()?;
+            let ours = Side::for_clients(&binaries.ours, conf, speech)?;
+            ours.remove_disk()?;
+            let download = Download::run(&ours, "/big", CAP / 2)?;
+            assert!(download.is_whole, "{download:?}");
+            assert_eq!(ours.log("[crit]"), 1);
+            ours.stop()?;
+        }
     }
     Ok(())
 }
 
 /// A client that takes whatever there is, time and again, but not at once.
-fn somewhat_slower(binary: &Path, conf: &str) -> Result<(Side, Download)> {
-    let side = Side::start(binary, conf)?;
+fn somewhat_slower(binary: &Path, conf: &str, speech: Speech) -> Result<(Side, Download)> {
+    let side = Side::for_clients(binary, conf, speech)?;
     let download = Download::trail(&side, "/big")?;
     assert!(download.is_whole, "{download:?}");
     Ok((side, download))
@@ -109,12 +141,20 @@ fn somewhat_slower(binary: &Path, conf: &str) -> Result<(Side, Download)> {
 fn a_client_that_is_somewhat_slower_needs_no_disk() -> Result<()> {
     let binaries = pipe_tests::binaries()?;
 
-    let (stock, _) = somewhat_slower(&binaries.stock, "")?;
-    assert_eq!(stock.warnings(), 1);
+    for (speech, conf) in [
+        (Speech::Http1, ""),
+        (Speech::Http1, TINY),
+        (Speech::Http2, ""),
+    ] {
+        let (stock, _) = somewhat_slower(&binaries.stock, conf, speech)?;
+        assert_eq!(stock.warnings(), 1);
 
-    let (ours, _) = somewhat_slower(&binaries.ours, "event_pipe_spill_delay 60s;")?;
-    assert_eq!(ours.warnings(), 0);
-    ours.stop()
+        let conf = format!("event_pipe_spill_delay 60s; {conf}");
+        let (ours, _) = somewhat_slower(&binaries.ours, &conf, speech)?;
+        assert_eq!(ours.warnings(), 0);
+        ours.stop()?;
+    }
+    Ok(())
 }
 
 #[test]

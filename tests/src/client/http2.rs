@@ -2,7 +2,7 @@
 //! whether it does (h2c by prior knowledge), and that does at each step what a
 //! test wants.
 
-use std::io::{BufReader, Error, Read, Result, Write};
+use std::io::{BufReader, Error, ErrorKind, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::connect;
@@ -38,6 +38,8 @@ const STATUS_200: u8 = 0x88;
 #[derive(Debug)]
 pub struct Http2 {
     stream: BufReader<TcpStream>,
+    /// The stream of the last frame, if that was its last.
+    ended: Option<u32>,
 }
 
 /// One frame.
@@ -55,6 +57,7 @@ impl Http2 {
     pub fn open(address: SocketAddr, slow: bool, window: u32) -> Result<Self> {
         let mut client = Self {
             stream: BufReader::new(connect(address, slow)?),
+            ended: None,
         };
         client.stream.get_mut().write_all(PREFACE)?;
 
@@ -66,6 +69,12 @@ impl Http2 {
             client.send(WINDOW_UPDATE, 0, 0, &more.to_be_bytes())?;
         }
         Ok(client)
+    }
+
+    /// Lets nginx send so many more bytes on a stream and in all.
+    pub fn allow(&mut self, stream: u32, more: u32) -> Result<()> {
+        self.send(WINDOW_UPDATE, 0, 0, &more.to_be_bytes())?;
+        self.send(WINDOW_UPDATE, 0, stream, &more.to_be_bytes())
     }
 
     /// Asks for `path` on a stream of an odd number higher than those before.
@@ -92,19 +101,31 @@ impl Http2 {
     /// and whatever comes on others meanwhile.
     pub fn body(&mut self, stream: u32) -> Result<Vec<u8>> {
         let mut body = Vec::new();
+        while let Some(part) = self.part(stream)? {
+            body.extend(part);
+        }
+        Ok(body)
+    }
+
+    /// The next part of the body, and one without any bytes for the header
+    /// before; `None` at the end. Whatever comes on other streams is passed over.
+    pub fn part(&mut self, stream: u32) -> Result<Option<Vec<u8>>> {
+        if self.ended.take_if(|ended| *ended == stream).is_some() {
+            return Ok(None);
+        }
         loop {
             let frame = self.receive()?;
             if frame.stream != stream {
                 continue;
             }
-            match frame.kind {
-                HEADERS if frame.payload.first() == Some(&STATUS_200) => {}
-                DATA => body.extend(frame.payload),
+            let part = match frame.kind {
+                HEADERS if frame.payload.first() == Some(&STATUS_200) => Vec::new(),
+                DATA => frame.payload,
+                RST_STREAM => return Err(ErrorKind::ConnectionReset.into()),
                 _ => return Err(Error::other(format!("unexpected: {frame:?}"))),
-            }
-            if frame.flags & END_STREAM != 0 {
-                return Ok(body);
-            }
+            };
+            self.ended = (frame.flags & END_STREAM != 0).then_some(stream);
+            return Ok(Some(part));
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pipe_tests::client::{Decoder, Ending};
+use pipe_tests::client::{Decoder, Ending, Http2};
 use pipe_tests::random::Random;
 use pipe_tests::server::{Nginx, loopback};
 use socket2::{Domain, Socket, Type};
@@ -31,9 +31,25 @@ const PATIENCE: Duration = Duration::from_secs(25);
 
 static BODY: LazyLock<Vec<u8>> = LazyLock::new(|| Random::new(71).bytes(SIZE));
 
+/// The number of the one stream of a client that speaks HTTP/2.
+const STREAM: u32 = 1;
+
+/// What a client that asks for a part does not want.
+const SKIPPED: usize = 1_000_001;
+
+/// What the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    Http1,
+    /// It does not want the beginning of the body.
+    Http1Range,
+    Http2,
+}
+
 /// An nginx, and the upstream of its location `/big`, which `/page` includes.
 pub struct Side {
     nginx: Nginx,
+    speech: Speech,
     sent: Arc<AtomicUsize>,
     upstream: Upstream,
 }
@@ -41,13 +57,21 @@ pub struct Side {
 impl Side {
     /// With these directives, and the limit.
     pub fn start(binary: &Path, conf: &str) -> Result<Self> {
+        Self::for_clients(binary, conf, Speech::Http1)
+    }
+
+    /// The same, for clients that speak so.
+    pub fn for_clients(binary: &Path, conf: &str, speech: Speech) -> Result<Self> {
         let upstream = Upstream::start()?;
         let address = upstream.address;
         let nginx = Nginx::start(binary, |it| {
             fs::write(it.prefix().join("page"), "<!--#include virtual='/big' -->")
                 .expect("the prefix is writable");
             let root = it.prefix().display().to_string();
-            it.listen(&format!("sndbuf={SOCKET}"));
+            it.listen(&match speech {
+                Speech::Http1 | Speech::Http1Range => format!("sndbuf={SOCKET}"),
+                Speech::Http2 => format!("sndbuf={SOCKET} http2"),
+            });
             it.http += &format!("proxy_max_temp_file_size {CAP};\n");
             it.server += &format!(
                 "access_log off; {conf}\n\
@@ -57,6 +81,7 @@ impl Side {
         })?;
         Ok(Self {
             nginx,
+            speech,
             sent: Arc::clone(&upstream.sent),
             upstream,
         })
@@ -79,17 +104,36 @@ impl Side {
     }
 
     /// Asks for a path, and reads nothing yet.
-    pub fn ask(&self, path: &str) -> Result<TcpStream> {
+    pub fn ask(&self, path: &str) -> Result<Client> {
+        if self.speech == Speech::Http2 {
+            let address = self.nginx.address();
+            let mut connection = Http2::open(address, false, SOCKET as u32)?;
+            connection.get(STREAM, path)?;
+            let body = Vec::new();
+            return Ok(Client::Http2 { connection, body });
+        }
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_recv_buffer_size(SOCKET)?;
         socket.connect(&self.nginx.address().into())?;
         let mut client = TcpStream::from(socket);
         client.set_read_timeout(Some(PATIENCE))?;
+        let (range, wanted) = match self.speech {
+            Speech::Http1Range => {
+                let range = format!("Range: bytes={SKIPPED}-\r\n");
+                (range, (206, &BODY[SKIPPED..]))
+            }
+            _ => (String::new(), (200, &BODY[..])),
+        };
         write!(
             client,
-            "GET {path} HTTP/1.1\r\nHost: pipe\r\nConnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: pipe\r\nConnection: close\r\n{range}\r\n"
         )?;
-        Ok(client)
+        let answer = Decoder::new("GET");
+        Ok(Client::Http1 {
+            stream: client,
+            answer,
+            wanted,
+        })
     }
 
     /// How much upstream has sent.
@@ -155,6 +199,60 @@ impl Side {
     }
 }
 
+/// A client that has asked for something.
+pub enum Client {
+    Http1 {
+        stream: TcpStream,
+        answer: Decoder,
+        /// The status and the body that are to come.
+        wanted: (u16, &'static [u8]),
+    },
+    Http2 {
+        connection: Http2,
+        body: Vec<u8>,
+    },
+}
+
+impl Client {
+    /// Reads some more: so many bytes, none at the end.
+    fn read(&mut self) -> Result<usize> {
+        match self {
+            Self::Http1 { stream, answer, .. } => {
+                let mut buffer = [0; 64 << 10];
+                let size = stream.read(&mut buffer)?;
+                answer.feed(&buffer[..size])?;
+                Ok(size)
+            }
+            Self::Http2 { connection, body } => {
+                while let Some(part) = connection.part(STREAM)? {
+                    if !part.is_empty() {
+                        connection.allow(STREAM, part.len() as u32)?;
+                        body.extend(&part);
+                        return Ok(part.len());
+                    }
+                }
+                Ok(0)
+            }
+        }
+    }
+
+    /// What it has got, and whether that is all it was to get.
+    fn finish(self, ended_well: bool) -> (Vec<u8>, bool) {
+        match self {
+            Self::Http1 { answer, wanted, .. } => {
+                let answer = answer.finish(Ending::Closed);
+                let (status, body) = wanted;
+                let is_whole = answer.complete && answer.status == status && answer.body == body;
+                (answer.body, is_whole)
+            }
+            Self::Http2 { body, .. } => {
+                let is_whole = ended_well && body == *BODY;
+                (body, is_whole)
+            }
+        }
+    }
+}
+
 /// What came of a download.
 #[derive(Debug)]
 pub struct Download {
@@ -173,22 +271,19 @@ impl Download {
     /// time; each time upstream must get on.
     pub fn run(side: &Side, path: &str, step: usize) -> Result<Self> {
         let mut client = side.ask(path)?;
-        let mut answer = Decoder::new("GET");
-        let mut buffer = vec![0; 64 << 10];
         let (mut given_up, mut since) = (false, 0);
 
         side.wait_until_stuck();
         let (mut files, mut largest) = side.disk();
         let mut before = side.sent();
 
-        loop {
-            let size = match client.read(&mut buffer) {
-                Ok(0) => break,
+        let ended_well = loop {
+            let size = match client.read() {
+                Ok(0) => break true,
                 Ok(size) => size,
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => break false,
                 Err(error) => return Err(error),
             };
-            answer.feed(&buffer[..size])?;
             since += size;
             if since >= step && !given_up {
                 given_up = !side.gets_on(before);
@@ -201,37 +296,30 @@ impl Download {
                 largest = largest.max(bytes);
                 files = files.max(now);
             }
-        }
+        };
 
         Ok(Self {
             given_up,
             largest,
             files,
-            ..Self::of(answer)
+            ..Self::of(client, ended_well)
         })
     }
 
     /// The client reads all that comes, with short rests.
     pub fn trail(side: &Side, path: &str) -> Result<Self> {
         let mut client = side.ask(path)?;
-        let mut answer = Decoder::new("GET");
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let size = client.read(&mut buffer)?;
-            if size == 0 {
-                break;
-            }
-            answer.feed(&buffer[..size])?;
+        while client.read()? > 0 {
             thread::sleep(Duration::from_micros(500));
         }
-        Ok(Self::of(answer))
+        Ok(Self::of(client, true))
     }
 
-    fn of(answer: Decoder) -> Self {
-        let answer = answer.finish(Ending::Closed);
+    fn of(client: Client, ended_well: bool) -> Self {
+        let (body, is_whole) = client.finish(ended_well);
         Self {
-            body: answer.body.len(),
-            is_whole: answer.status == 200 && answer.complete && answer.body == *BODY,
+            body: body.len(),
+            is_whole,
             given_up: false,
             largest: 0,
             files: 0,

@@ -2,16 +2,23 @@
 
 use std::ffi::OsString;
 use std::io::Result;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use pipe_tests::client::{Answer, Connection, Leave, Manner, Request};
+use pipe_tests::client::{Answer, Connection, Ending, Http2, Leave, Manner, Request};
 use pipe_tests::server::{Conf, Nginx};
 use pipe_tests::upstream::{Progress, Protocol, Reply, Script, Upstreams};
 
 const PATH: &str = "/";
+
+/// The number of the one stream of a client that speaks HTTP/2, and how much
+/// nginx may send on it: far more than comes, or next to nothing.
+const STREAM: u32 = 1;
+const WINDOW: u32 = 1 << 30;
+const SMALL_WINDOW: u32 = 1000;
 
 /// A response to be asked for.
 pub struct Scene {
@@ -21,6 +28,9 @@ pub struct Scene {
     pub directives: String,
     pub request: Request,
     pub manner: Manner,
+    /// Whether the client speaks HTTP/2; then it reads all at once, or stays and
+    /// lets nothing come.
+    pub http2: bool,
     /// How long the client waits for the next bytes, if not as long as any.
     pub patience: Option<Duration>,
     /// What nginx is started with.
@@ -44,6 +54,7 @@ impl Scene {
             directives: directives.to_owned(),
             request: Request::get(PATH),
             manner: Manner::FAST,
+            http2: false,
             patience: None,
             env: Vec::new(),
         }
@@ -70,18 +81,13 @@ impl Scene {
             conf.env.clone_from(&self.env);
         })?;
 
-        let mut connection = Connection::open(nginx.address(), self.manner.is_slow())?;
-        if let Some(patience) = self.patience {
-            connection.set_patience(patience)?;
-        }
         let answer = thread::scope(|scope| {
             scope.spawn(|| meanwhile(&progress));
-            connection.ask(&self.request, self.manner, &progress)
+            match self.http2 {
+                true => self.ask_by_http2(nginx.address(), &progress),
+                false => self.ask(nginx.address(), &progress),
+            }
         })?;
-        if matches!(self.manner.leave, Some(Leave::Deaf)) {
-            progress.wait_for_end();
-        }
-        drop(connection);
         progress.client_gone();
         drop(upstreams);
 
@@ -94,6 +100,46 @@ impl Scene {
         })
     }
 
+    fn is_deaf(&self) -> bool {
+        matches!(self.manner.leave, Some(Leave::Deaf))
+    }
+
+    fn ask(&self, address: SocketAddr, progress: &Progress) -> Result<Answer> {
+        let mut connection = Connection::open(address, self.manner.is_slow())?;
+        if let Some(patience) = self.patience {
+            connection.set_patience(patience)?;
+        }
+        let answer = connection.ask(&self.request, self.manner, progress)?;
+        if self.is_deaf() {
+            progress.wait_for_end();
+        }
+        Ok(answer)
+    }
+
+    fn ask_by_http2(&self, address: SocketAddr, progress: &Progress) -> Result<Answer> {
+        let window = if self.is_deaf() { SMALL_WINDOW } else { WINDOW };
+        let mut client = Http2::open(address, false, window)?;
+        client.get(STREAM, PATH)?;
+        let mut body = Vec::new();
+        if self.is_deaf() {
+            progress.wait_for_end();
+        } else {
+            while let Some(part) = client.part(STREAM)? {
+                body.extend(part);
+                progress.received(body.len());
+            }
+        }
+        Ok(Answer {
+            status: 200,
+            headers: Vec::new(),
+            body,
+            trailers: Vec::new(),
+            complete: !self.is_deaf(),
+            ending: Ending::Kept,
+            excess: 0,
+        })
+    }
+
     fn configure(&self, conf: &mut Conf, upstreams: &Upstreams) {
         let module = self.protocol.module();
         let address = upstreams.address(self.protocol);
@@ -101,7 +147,10 @@ impl Scene {
             Protocol::Http => "http://",
             _ => "",
         };
-        conf.listen("sndbuf=8k");
+        conf.listen(match self.http2 {
+            true => "sndbuf=8k http2",
+            false => "sndbuf=8k",
+        });
         conf.http += "access_log off;\nproxy_http_version 1.1;\n";
         for module in Protocol::ALL.map(Protocol::module) {
             conf.http += &format!("{module}_cache_path cache-{module} keys_zone={module}:1m;\n");

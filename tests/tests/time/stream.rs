@@ -118,6 +118,25 @@ fn events_arrive_at_once() -> Result<()> {
     Ok(())
 }
 
+/// A frame for each; that of the header stock sends at once, too.
+#[test]
+fn events_arrive_at_once_over_http2() -> Result<()> {
+    let Binaries { stock, ours } = binaries()?;
+    for protocol in Protocol::ALL {
+        let scene = |patience| {
+            let reply = events(protocol, &Framing::Close, "text/event-stream", patience);
+            let mut scene = Scene::new(protocol, reply, "");
+            scene.http2 = true;
+            scene
+        };
+        let in_vain = scene(IN_VAIN);
+        check(&in_vain, &in_vain.play(&stock)?, &all()[1..]);
+        let scene = scene(PATIENCE);
+        check(&scene, &scene.play(&ours)?, &[]);
+    }
+    Ok(())
+}
+
 /// On their way through a cache, which has all of them; with a temporary file
 /// that is sent, not read; compressed; with buffers of one event.
 #[test]

@@ -59,6 +59,24 @@ fn a_stalled_client_times_out_while_upstream_sends() -> Result<()> {
     Ok(())
 }
 
+/// HTTP/2 holds a response back by its window, whatever the connection takes.
+#[test]
+fn nor_does_http2_keep_it() -> Result<()> {
+    let Binaries { stock, ours } = binaries()?;
+    for more in ["", "aio threads; aio_write on;"] {
+        let mut scene = Scene::new(Protocol::Http, trickle(), &format!("{TIMEOUTS} {more}"));
+        scene.manner = DEAF;
+        scene.http2 = true;
+
+        let stock = scene.play(&stock)?;
+        assert_eq!(stock.missed.len(), STOPS, "stock gives up in time");
+
+        let ours = scene.play(&ours)?;
+        assert!(ours.missed.len() < STOPS, "the client is not given up");
+    }
+    Ok(())
+}
+
 /// An upstream that sends nothing is given up however much the client takes.
 #[test]
 fn a_hung_upstream_times_out_while_the_client_takes() -> Result<()> {

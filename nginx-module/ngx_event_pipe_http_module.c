@@ -44,6 +44,14 @@ static ngx_str_t  ngx_event_pipe_stream_types[] = {
 };
 
 
+/*
+ * For want of memory: a state that came later would not know what has gone
+ * before.
+ */
+
+static ngx_event_pipe_state_t  ngx_event_pipe_no_state;
+
+
 static ngx_command_t  ngx_event_pipe_http_commands[] = {
 
     { ngx_string("event_pipe_extensions"),
@@ -154,6 +162,10 @@ ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
 
     state = ngx_http_get_module_ctx(r, ngx_event_pipe_http_module);
 
+    if (state == &ngx_event_pipe_no_state) {
+        return NULL;
+    }
+
     if (state && state->pipe == p) {
         return state;
     }
@@ -166,6 +178,8 @@ ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
 
     cln = ngx_pool_cleanup_add(p->pool, sizeof(ngx_event_pipe_state_t));
     if (cln == NULL) {
+        ngx_http_set_ctx(r, &ngx_event_pipe_no_state,
+                         ngx_event_pipe_http_module);
         return NULL;
     }
 

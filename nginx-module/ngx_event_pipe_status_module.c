@@ -211,7 +211,7 @@ ngx_event_pipe_find_state(ngx_http_request_t *r)
     state = ngx_http_get_module_ctx(r, ngx_event_pipe_http_module);
 
     if (state) {
-        return state;
+        return state->pipe ? state : NULL;
     }
 
     for (cln = r->pool->cleanup; cln; cln = cln->next) {

@@ -16,4 +16,4 @@ mod trial;
 
 pub use fault::Call;
 pub use scenario::{Scenario, scenarios};
-pub use trial::{Injected, torment, undisturbed};
+pub use trial::{Injected, torment, torment_extended, undisturbed};

@@ -40,6 +40,11 @@ impl Side {
         Self::start(binary, scenario, "event_pipe_extensions off;\n")
     }
 
+    /// As it is by default, and with what it does only where it is told to.
+    pub(super) fn extended(binary: &Path, scenario: &Scenario) -> Result<Self> {
+        Self::start(binary, scenario, "event_pipe_stream on;\n")
+    }
+
     pub(super) fn stock(binary: &Path, scenario: &Scenario) -> Result<Self> {
         Self::start(binary, scenario, "")
     }

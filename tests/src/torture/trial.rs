@@ -85,6 +85,34 @@ pub fn torment(scenario: &Scenario, call: Call, binaries: &Binaries) -> Result<I
     }
 }
 
+/// Fails each call of this kind in turn, in each way, on ours with all that it
+/// does beyond nginx. What comes of it must be right; how many faults there were.
+pub fn torment_extended(scenario: &Scenario, call: Call, binaries: &Binaries) -> Result<usize> {
+    let mut side = Side::extended(&binaries.ours, scenario)?;
+    let calm = side.run(scenario, None)?;
+    calm.check(scenario, None)?;
+    if calm.answer.complete != scenario.is_whole() {
+        return Err(Error::other(format!("{:?}", calm.answer)));
+    }
+    let mut faults = 0;
+    for fault in call.faults() {
+        for nth in 1.. {
+            let of = |error| Error::other(format!("{call} {nth}: {fault}: {error}"));
+            let outcome = side.run(scenario, Some((fault, nth))).map_err(of)?;
+            outcome.check(scenario, Some(&fault)).map_err(of)?;
+            if !outcome.fired {
+                break;
+            }
+            if fault.is_harmless() && outcome.answer != calm.answer {
+                return Err(of(Error::other("the client gets something else")));
+            }
+            faults += 1;
+        }
+    }
+    side.stop()?;
+    Ok(faults)
+}
+
 /// The scenario on both sides.
 struct Pair<'a> {
     scenario: &'a Scenario,

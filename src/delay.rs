@@ -39,9 +39,7 @@ pub(crate) fn start_pass(p: Pipe<'_>) {
 
 /// Whether it is too early to spill for a client that does not keep up.
 pub(crate) fn is_too_early(p: Pipe<'_>) -> bool {
-    p.state()
-        .filter(|state| state.settings().spill_delay() > 0)
-        .is_some_and(|state| waits(p, state))
+    p.state().is_some_and(|state| waits(p, state))
 }
 
 fn waits<'p>(p: Pipe<'p>, state: State<'p>) -> bool {

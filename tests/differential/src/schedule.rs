@@ -398,7 +398,8 @@ pub fn attribute(mut choices: Choices, left: Deviation) -> Result<Effect, Box<Di
 }
 
 /// Runs one schedule with both pipes, a feature of this one turned on. They may
-/// part only behind the place where it has done something; tells whether they do.
+/// part only behind the place where it has done something; tells whether they do,
+/// for what the feature is about.
 pub fn with_feature(mut choices: Choices, feature: Feature) -> Result<bool, Box<Difference>> {
     let mut config = Config::choose(&mut choices);
     if feature == Feature::Segments && config.max_temp_file_size != 0 {
@@ -424,7 +425,8 @@ pub fn with_feature(mut choices: Choices, feature: Feature) -> Result<bool, Box<
     if let Some(at) = wrong.or(parted.filter(|&at| too_early(at))) {
         return Err(Difference::new(config, &stock, &ours, at));
     }
-    Ok(parted.is_some())
+    let is_struck = feature != Feature::Lend || ours.world.has_borrowed();
+    Ok(parted.is_some() && is_struck)
 }
 
 fn is_wrong(event: &Event) -> bool {

@@ -131,6 +131,11 @@ impl World {
         self.extra.settings.spill_delay > 0
     }
 
+    /// Whether it has ever had a loan.
+    pub fn has_borrowed(&self) -> bool {
+        !self.extra.loans.is_empty()
+    }
+
     /// Where a feature has first done something.
     pub fn feature_acted(&self) -> Option<usize> {
         self.extra.acted
@@ -177,6 +182,11 @@ impl World {
                 .sum();
             if limit as u64 + in_memory > self.extra.promised {
                 self.wrong("more is received into a loan than the client takes");
+            }
+            // SAFETY: raw buffers of the pool.
+            let is_empty = |&buf: &*mut n::ngx_buf_t| unsafe { data(buf) }.is_empty();
+            if bufs.iter().any(|buf| !self.is_lent(*buf) && is_empty(buf)) {
+                self.wrong("an empty buffer is received into beside a loan");
             }
             if waiting.is_none_or(|waiting| waiting <= 2 * self.config.size as u64) {
                 self.wrong("a loan is taken for what two buffers can hold");
@@ -228,8 +238,9 @@ impl World {
         }
     }
 
-    /// When spilling has failed, nobody but the pipe itself may wake the client.
-    pub(super) fn check_goes_on(&mut self) {
+    /// A client that could take data gets some when the pipe is told to write,
+    /// and when spilling has failed: nobody but the pipe itself may wake it then.
+    pub(super) fn check_goes_on(&mut self, has_written: bool) {
         let p = &self.pipe;
         let write = &self.downstream_write;
         let is_ready = self.downstream.data == p.output_ctx
@@ -238,8 +249,10 @@ impl World {
             && p.downstream_error() == 0
             && self.config.busy_size > 0;
         let waits = !p.in_.is_null() && p.busy.is_null();
+        let is_asked = has_written && p.writing.is_null() && p.cacheable() == 0;
+        let has_failed = std::mem::take(&mut self.extra.failed_in_call);
 
-        if std::mem::take(&mut self.extra.failed_in_call) && is_ready && waits {
+        if (has_failed || is_asked) && is_ready && waits {
             self.wrong("data waits in memory for a client that waits for it");
         }
     }
@@ -544,8 +557,13 @@ unsafe extern "C" fn ngx_event_pipe_glue_borrow(
 ) -> *mut n::ngx_event_pipe_loan_t {
     // SAFETY: as the pipe has called.
     let loan = unsafe { n::real_ngx_event_pipe_glue_borrow(state) };
+    let w = world();
+    let p = &w.pipe;
+    if p.cacheable() != 0 || p.single_buf() != 0 || p.downstream_error() != 0 || p.limit_rate != 0 {
+        w.wrong("a loan is taken for what is not passed on as it comes");
+    }
     if !loan.is_null() {
-        world().extra.loans.push(loan);
+        w.extra.loans.push(loan);
     }
     loan
 }

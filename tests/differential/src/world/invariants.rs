@@ -24,7 +24,7 @@ impl World {
         self.check_limits();
         self.check_offset();
         self.check_end_of_stream();
-        self.check_goes_on();
+        self.check_goes_on(has_written);
         self.check_wakes_up();
         self.check_rate();
         self.check_idle_timers();
@@ -78,6 +78,10 @@ impl World {
                 // The input filter may have dropped it.
                 if free != 0 || (needed != 0 && !self.is_lent(raw)) {
                     self.wrong("a loan is free for others, or needed and given back");
+                }
+                let is_kept = self.is_lent(raw) && self.pipe.downstream_error() == 0;
+                if needed == 0 && is_kept {
+                    self.wrong("a loan is kept that nobody needs");
                 }
                 continue;
             }

@@ -43,38 +43,31 @@ fn trickle() -> Reply {
 }
 
 /// A client that takes nothing is given up however much upstream sends.
+fn is_given_up_by_ours(protocol: Protocol, http2: bool, directives: &str) -> Result<()> {
+    let Binaries { stock, ours } = binaries()?;
+    let mut scene = Scene::new(protocol, trickle(), &format!("{TIMEOUTS} {directives}"));
+    scene.manner = DEAF;
+    scene.http2 = http2;
+
+    let stock = scene.play(&stock)?;
+    assert_eq!(stock.missed.len(), STOPS, "stock gives up in time");
+
+    let ours = scene.play(&ours)?;
+    assert!(ours.missed.len() < STOPS, "the client is not given up");
+    Ok(())
+}
+
 #[test]
 fn a_stalled_client_times_out_while_upstream_sends() -> Result<()> {
-    let Binaries { stock, ours } = binaries()?;
-    for protocol in [Protocol::Http, Protocol::Scgi] {
-        let mut scene = Scene::new(protocol, trickle(), TIMEOUTS);
-        scene.manner = DEAF;
-
-        let stock = scene.play(&stock)?;
-        assert_eq!(stock.missed.len(), STOPS, "stock gives up in time");
-
-        let ours = scene.play(&ours)?;
-        assert!(ours.missed.len() < STOPS, "the client is not given up");
-    }
-    Ok(())
+    is_given_up_by_ours(Protocol::Http, false, "")?;
+    is_given_up_by_ours(Protocol::Scgi, false, "")
 }
 
 /// HTTP/2 holds a response back by its window, whatever the connection takes.
 #[test]
 fn nor_does_http2_keep_it() -> Result<()> {
-    let Binaries { stock, ours } = binaries()?;
-    for more in ["", "aio threads; aio_write on;"] {
-        let mut scene = Scene::new(Protocol::Http, trickle(), &format!("{TIMEOUTS} {more}"));
-        scene.manner = DEAF;
-        scene.http2 = true;
-
-        let stock = scene.play(&stock)?;
-        assert_eq!(stock.missed.len(), STOPS, "stock gives up in time");
-
-        let ours = scene.play(&ours)?;
-        assert!(ours.missed.len() < STOPS, "the client is not given up");
-    }
-    Ok(())
+    is_given_up_by_ours(Protocol::Http, true, "")?;
+    is_given_up_by_ours(Protocol::Http, true, "aio threads; aio_write on;")
 }
 
 /// An upstream that sends nothing is given up however much the client takes.

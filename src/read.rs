@@ -398,11 +398,14 @@ fn spill_for_raw_bufs<'p>(p: Pipe<'p>) -> Result<Option<Link<'p>>, Leave> {
         return Ok(None);
     };
 
+    let had_loan = lend::lent(p).is_some();
     let spilled = spill(p);
 
     debug!(p.log(), c"pipe temp offset: %O", file.offset());
 
     match spilled? {
+        // A loan that was spilled is nobody's here to receive into.
+        Spilled::Done if had_loan && p.free_raw_bufs().is_none() => spill_for_raw_bufs(p),
         Spilled::Done => Ok(take_free_raw_bufs(p)),
         Spilled::Busy => Ok(None),
         Spilled::Pending => Err(Leave::Pending),

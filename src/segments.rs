@@ -11,7 +11,7 @@
 #![forbid(unsafe_code)]
 
 use crate::Abort;
-use crate::nginx::{Buf, Link, Pipe, Segment, State, TempFile, off_t};
+use crate::nginx::{Buf, Link, Links, Pipe, Segment, State, TempFile, off_t};
 
 /// How large a file becomes, as a part of the limit and at the most.
 const PARTS: off_t = 8;
@@ -115,14 +115,22 @@ pub(crate) fn used<'p>(p: Pipe<'p>, file: TempFile<'p>) -> off_t {
     state.on_disk().max(unsent.saturating_add(reserve))
 }
 
-/// What is sent comes from the oldest file, in its order.
+/// What is sent comes from the oldest file, in its order. (Others of which
+/// nothing is awaited are closed.)
 fn sent_of_oldest<'p>(p: Pipe<'p>, state: State<'p>) -> off_t {
-    let oldest = state.segments().map(|segment| segment.file().file());
+    let Some(oldest) = state.segments() else {
+        return 0;
+    };
 
-    p.busy()
-        .or(p.out())
+    if oldest.awaited() == 0 {
+        return oldest.file().offset();
+    }
+
+    Links::from(p.busy())
+        .chain(Links::from(p.out()))
         .map(Link::buf)
-        .filter(|buf| buf.temp_file() && Some(buf.file()) == oldest)
+        .find(|buf| buf.temp_file())
+        .filter(|buf| buf.file() == oldest.file().file())
         .map_or(0, Buf::file_pos)
 }
 

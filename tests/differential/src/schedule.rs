@@ -425,7 +425,11 @@ pub fn with_feature(mut choices: Choices, feature: Feature) -> Result<bool, Box<
     if let Some(at) = wrong.or(parted.filter(|&at| too_early(at))) {
         return Err(Difference::new(config, &stock, &ours, at));
     }
-    let is_struck = feature != Feature::Lend || ours.world.has_borrowed();
+    let is_struck = match feature {
+        Feature::Lend => ours.world.has_borrowed(),
+        Feature::Segments => ours.world.has_segments(),
+        _ => true,
+    };
     Ok(parted.is_some() && is_struck)
 }
 

@@ -1,9 +1,11 @@
 //! What this pipe has beyond nginx's: its state, and what it asks of nginx and
 //! of its worker.
 
+use std::iter::once;
 use std::mem::zeroed;
 use std::ptr::null_mut;
 
+use super::counts::unsent;
 use super::{ENDLESS, World, data, links, world};
 use crate::feature::Feature;
 use crate::nginx as n;
@@ -56,6 +58,10 @@ enum Fate {
     Stops,
     Restarts,
     Keeps(usize),
+}
+
+fn is_failure(event: &Event) -> bool {
+    matches!(event, Event::Alloc { failed: true, .. })
 }
 
 /// nginx leaves a timer alone that would move by less than this.
@@ -276,14 +282,107 @@ impl World {
         }
     }
 
-    /// However long a response is, there are no more of them than can be in use.
-    pub(super) fn check_segments(&mut self) {
-        let config = &self.config;
-        let size = (config.max_temp_file_size / 8).max(config.temp_file_write_size as i64);
+    /// How large a file becomes, and what is kept free so that upstream gets on
+    /// before all of the oldest one has been sent: not with a very small limit.
+    fn segment_sizes(&self) -> (i64, i64) {
+        let limit = self.config.max_temp_file_size;
+        let size = (limit / 8).max(self.config.temp_file_write_size as i64);
+        (size, if size <= limit / 2 { size } else { 0 })
+    }
 
-        if self.extra.segments > config.max_temp_file_size / size + 3 {
+    /// However long a response is, there are no more of them than can be in use,
+    /// and upstream waits for them no longer than it must.
+    pub(super) fn check_segments(&mut self, largest: i64) {
+        if self.extra.segments == 0 {
+            return;
+        }
+        let limit = self.config.max_temp_file_size;
+        let (size, reserve) = self.segment_sizes();
+        let is_spilled = |buf: &*mut n::ngx_buf_t| unsafe { (**buf).temp_file() } != 0;
+        let unsent = unsent(
+            links(self.pipe.out)
+                .chain(links(self.pipe.busy))
+                .filter(is_spilled),
+        );
+
+        if self.extra.segments > limit / size + 3 {
             self.wrong("segments are not used again");
         }
+        if reserve > 0 && unsent + reserve > limit + largest {
+            self.wrong("more waits on disk than lets upstream get on");
+        }
+        let room = limit - self.disk.used().max(unsent + reserve);
+        let must_spill = self.must_spill() && self.first_group() <= room;
+        if must_spill && !self.trace.iter().any(is_failure) {
+            self.wrong("upstream waits though the disk has room");
+        }
+    }
+
+    /// Whether there is no other way to receive what upstream has.
+    fn must_spill(&self) -> bool {
+        let me: *const Self = self;
+        let p = &self.pipe;
+        let read = &self.upstream_read;
+        let write = &self.downstream_write;
+        let can_send = self.downstream.data.cast_const() == me.cast()
+            && write.ready() != 0
+            && write.delayed() == 0;
+        let can_read = self.has_upstream() && read.ready() != 0 && read.delayed() == 0;
+        let has_buffers = !p.free_raw_bufs.is_null()
+            || !p.preread_bufs.is_null()
+            || (p.allocated as i64) < self.config.bufs;
+        // What was sent of busy, the pipe learns when it writes.
+        let has_sent = links(p.busy).any(|buf| unsent(once(buf)) == 0);
+        let may_write = !self.config.threads && !self.extra.write_failed && !self.may_delay();
+
+        can_read
+            && may_write
+            && !has_buffers
+            && !has_sent
+            && !can_send
+            && !p.in_.is_null()
+            && p.cacheable() == 0
+            && !self.is_finished()
+            && (self.first_group() <= self.config.temp_file_write_size as i64
+                || self.is_loan_first())
+    }
+
+    /// Whether the first of `in` was received into a loan.
+    fn is_loan_first(&self) -> bool {
+        let loan = self.extra.state.loan;
+        // SAFETY: a loan, and shadows of the pool.
+        let start = |buf: *mut n::ngx_buf_t| unsafe { (*buf).start };
+        !loan.is_null() && links(self.pipe.in_).next().map(start) == Some(start(loan.cast()))
+    }
+
+    /// Bytes of the first raw buffer in `in`.
+    fn first_group(&self) -> i64 {
+        let mut bytes = 0;
+        for buf in links(self.pipe.in_) {
+            // SAFETY: a shadow of the pool, whose data lies in memory.
+            unsafe {
+                bytes += data(buf).len() as i64;
+                if (*buf).last_shadow() != 0 {
+                    break;
+                }
+            }
+        }
+        bytes
+    }
+
+    /// Before a segment is written to: it is not large enough yet, unless there
+    /// was no memory for another one.
+    pub(super) fn check_segment(&mut self, fd: i32) {
+        let (size, _) = self.segment_sizes();
+        let is_large = self.extra.segments > 0 && self.disk.size(fd) >= size;
+        if is_large && !self.trace.iter().any(is_failure) {
+            self.wrong("a segment grows beyond its size");
+        }
+    }
+
+    /// Whether there was more than one file.
+    pub fn has_segments(&self) -> bool {
+        self.extra.segments > 1
     }
 
     /// Whether the file is to be kept, and what comes of it otherwise.
@@ -495,7 +594,14 @@ unsafe extern "C" fn ngx_event_pipe_glue_segment(
 ) -> *mut n::ngx_event_pipe_segment_t {
     // SAFETY: as the pipe has called.
     let segment = unsafe { n::real_ngx_event_pipe_glue_segment(state) };
-    world().extra.segments += i64::from(!segment.is_null());
+    let w = world();
+    let config = &w.config;
+    if config.cyclic_temp_file || config.max_temp_file_size == 0 || w.pipe.cacheable() != 0 {
+        w.trace.push(Event::Wrong(
+            "a response has segments that has one file, or none",
+        ));
+    }
+    w.extra.segments += i64::from(!segment.is_null());
     segment
 }
 

@@ -60,6 +60,11 @@ impl Disk {
         self.files.iter().map(|file| file.written).sum()
     }
 
+    /// Bytes of a file; none before it is there.
+    pub(super) fn size(&mut self, fd: i32) -> i64 {
+        self.file(fd).map_or(0, |file| file.data.len() as i64)
+    }
+
     /// Bytes of all files that are open.
     pub(super) fn used(&self) -> i64 {
         let open = self.files.iter().filter(|file| file.open);
@@ -88,6 +93,10 @@ unsafe extern "C" fn ngx_write_chain_to_temp_file(
 ) -> isize {
     let w = world();
     w.check_may_write();
+    if !chain.is_null() {
+        // SAFETY: as the pipe has called.
+        w.check_segment(unsafe { (*file).file.fd });
+    }
     let described = w.describe_chain(chain);
     let state = w.file_state();
     // SAFETY: as the pipe has called.

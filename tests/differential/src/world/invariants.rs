@@ -108,7 +108,7 @@ impl World {
         if !self.config.cacheable && self.disk.used() > limit {
             self.wrong("the temporary files are larger than allowed");
         }
-        self.check_segments();
+        self.check_segments(largest);
         if self.config.busy_size > 0
             && !self.may_exceed_busy_size()
             && self.busy_bytes() > self.config.busy_size

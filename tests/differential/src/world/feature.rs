@@ -30,6 +30,8 @@ pub(super) struct Extra {
     write_failed: bool,
     failed_in_call: bool,
     discarded: bool,
+    /// The output was given more than may be busy at a time.
+    has_written_wide: bool,
     /// Segments that were made.
     segments: i64,
     /// When nothing was last seen to wait for the client.
@@ -88,6 +90,7 @@ impl Extra {
                 write_failed: false,
                 failed_in_call: false,
                 discarded: false,
+                has_written_wide: false,
                 segments: 0,
                 kept_up: 0,
                 asked: 0,
@@ -135,6 +138,11 @@ impl World {
     /// Whether upstream may be held back before something is spilled.
     pub(super) fn may_delay(&self) -> bool {
         self.extra.settings.spill_delay > 0
+    }
+
+    /// Whether it has ever handed over more than may be busy, before the end.
+    pub fn has_written_wide(&self) -> bool {
+        self.extra.has_written_wide
     }
 
     /// Whether it has ever had a loan.
@@ -199,7 +207,18 @@ impl World {
             }
             return;
         }
-        let Some(waiting) = waiting.filter(|_| self.config.feature == Some(Feature::Wide)) else {
+        if self.config.single_buf && bufs.len() > 1 {
+            self.wrong("more than one buffer is received into, one by one");
+        }
+        if self.config.feature != Some(Feature::Wide) || !self.config.has_state {
+            return;
+        }
+        let allocated = self.pipe.allocated as i64;
+        let may_have_more = allocated < self.config.bufs && !self.config.single_buf;
+        let Some(waiting) = waiting else {
+            if may_have_more {
+                self.wrong("what waits is not asked for");
+            }
             return;
         };
 
@@ -212,14 +231,12 @@ impl World {
         let all: isize = bufs.iter().map(room).sum();
         // New ones come last.
         let before_last = all - bufs.last().map_or(0, room);
-        let allocated = self.pipe.allocated as i64;
         let is_extended =
             std::mem::replace(&mut self.extra.allocated, allocated) != allocated && bufs.len() > 1;
 
         if is_extended && before_last as u64 >= waiting {
             self.wrong("more buffers are allocated than what waits needs");
         }
-        let may_have_more = allocated < self.config.bufs && !self.config.single_buf;
         if may_have_more && (all as u64) < waiting {
             self.wrong("fewer buffers are allocated than what waits needs");
         }
@@ -322,12 +339,10 @@ impl World {
     fn must_spill(&self) -> bool {
         let me: *const Self = self;
         let p = &self.pipe;
-        let read = &self.upstream_read;
         let write = &self.downstream_write;
         let can_send = self.downstream.data.cast_const() == me.cast()
             && write.ready() != 0
             && write.delayed() == 0;
-        let can_read = self.has_upstream() && read.ready() != 0 && read.delayed() == 0;
         let has_buffers = !p.free_raw_bufs.is_null()
             || !p.preread_bufs.is_null()
             || (p.allocated as i64) < self.config.bufs;
@@ -335,7 +350,7 @@ impl World {
         let has_sent = links(p.busy).any(|buf| unsent(once(buf)) == 0);
         let may_write = !self.config.threads && !self.extra.write_failed && !self.may_delay();
 
-        can_read
+        self.can_read()
             && may_write
             && !has_buffers
             && !has_sent
@@ -426,6 +441,14 @@ impl World {
         if !is_alone {
             self.wrong("more than one partly filled buffer is on its way");
         }
+        if self.can_read() {
+            self.wrong("a partly filled buffer goes on though more can be read");
+        }
+    }
+
+    fn can_read(&self) -> bool {
+        let read = &self.upstream_read;
+        self.has_upstream() && read.ready() != 0 && read.delayed() == 0
     }
 
     /// The output is about to get a chain.
@@ -445,6 +468,14 @@ impl World {
         if flushes {
             self.act();
         }
+        if flushes && (self.can_read() || !self.pipe.in_.is_null()) {
+            self.wrong("the output is told to flush though more is to follow");
+        }
+        // SAFETY: as above.
+        let is_memory = |buf: &*mut n::ngx_buf_t| unsafe { (**buf).in_file() } == 0;
+        let in_memory = unsent(links(chain).filter(is_memory));
+        self.extra.has_written_wide |=
+            in_memory > self.config.busy_size as i64 && !self.is_finished();
     }
 
     /// What was sent is about to be sorted from what is busy.
@@ -647,6 +678,10 @@ extern "C" fn ngx_event_pipe_glue_output_holds(_: *mut n::ngx_event_pipe_t) -> n
 extern "C" fn ngx_event_pipe_glue_waiting(_: *mut n::ngx_connection_t) -> usize {
     let w = world();
     w.act();
+    let has_all = w.pipe.allocated as i64 >= w.config.bufs;
+    if w.config.feature == Some(Feature::Wide) && has_all {
+        w.wrong("what waits is asked for in vain");
+    }
     let left = w.config.stream - w.received;
     let waiting = match w.choices.below(3) {
         0 => 0,

@@ -404,7 +404,7 @@ fn spill_for_raw_bufs<'p>(p: Pipe<'p>) -> Result<Option<Link<'p>>, Leave> {
     debug!(p.log(), c"pipe temp offset: %O", file.offset());
 
     match spilled? {
-        // A loan that was spilled is nobody's here to receive into.
+        // That was the loan, and the worker has it back.
         Spilled::Done if had_loan && p.free_raw_bufs().is_none() => spill_for_raw_bufs(p),
         Spilled::Done => Ok(take_free_raw_bufs(p)),
         Spilled::Busy => Ok(None),

@@ -310,10 +310,12 @@ impl World {
     /// However long a response is, there are no more of them than can be in use,
     /// and upstream waits for them no longer than it must.
     pub(super) fn check_segments(&mut self, largest: i64) {
-        if self.extra.segments == 0 {
-            return;
-        }
         let limit = self.config.max_temp_file_size;
+        if self.extra.segments == 0 {
+            // SAFETY: the world's file.
+            let used = unsafe { (*self.pipe.temp_file).offset };
+            return self.check_spills(limit - used);
+        }
         let (size, reserve) = self.segment_sizes();
         let is_spilled = |buf: &*mut n::ngx_buf_t| unsafe { (**buf).temp_file() } != 0;
         let unsent = unsent(
@@ -328,8 +330,12 @@ impl World {
         if reserve > 0 && unsent + reserve > limit + largest {
             self.wrong("more waits on disk than lets upstream get on");
         }
-        let room = limit - self.disk.used().max(unsent + reserve);
-        let must_spill = self.must_spill() && self.first_group() <= room;
+        self.check_spills(limit - self.disk.used().max(unsent + reserve));
+    }
+
+    /// Upstream does not wait for as long as the disk has room.
+    fn check_spills(&mut self, room: i64) {
+        let must_spill = self.must_spill() && (1..=room).contains(&self.first_group());
         if must_spill && !self.trace.iter().any(is_failure) {
             self.wrong("upstream waits though the disk has room");
         }

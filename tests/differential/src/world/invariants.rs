@@ -53,6 +53,9 @@ impl World {
     /// Every raw buffer is either free, once, or has shadows that somebody
     /// needs. Once upstream is finished, the pipe cares no more.
     fn check_raw_buffers(&mut self) {
+        if links(self.pipe.free_raw_bufs).any(|raw| self.is_workers(raw)) {
+            self.wrong("a loan is free for others");
+        }
         if self.is_finished() {
             return;
         }
@@ -76,8 +79,8 @@ impl World {
             let needed = usize::from(shadows.contains(&start));
             if self.is_workers(raw) {
                 // The input filter may have dropped it.
-                if free != 0 || (needed != 0 && !self.is_lent(raw)) {
-                    self.wrong("a loan is free for others, or needed and given back");
+                if needed != 0 && !self.is_lent(raw) {
+                    self.wrong("a loan is needed and given back");
                 }
                 let is_kept = self.is_lent(raw) && self.pipe.downstream_error() == 0;
                 if needed == 0 && is_kept {

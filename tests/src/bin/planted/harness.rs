@@ -16,6 +16,11 @@ const MEANS: &[(&str, &[&str])] = &[
     ("torture", &["--torture", "--count", "300"]),
     ("deviations", &["--deviations", "--count", "20000"]),
     ("features", &["--features", "--count", "40000"]),
+    // To spill a loan, much has to come together.
+    (
+        "lending",
+        &["--features", "--only", "lend", "--count", "300000"],
+    ),
 ];
 
 /// Without nginx's pipe beside it.

@@ -7,6 +7,7 @@ use std::ptr::null_mut;
 
 use super::counts::unsent;
 use super::{ENDLESS, World, data, links, world};
+use crate::config::Config;
 use crate::feature::Feature;
 use crate::nginx as n;
 use crate::trace::Event;
@@ -66,10 +67,20 @@ fn is_failure(event: &Event) -> bool {
     matches!(event, Event::Alloc { failed: true, .. })
 }
 
+/// nginx warns of temporary files.
+fn is_warning(event: &Event) -> bool {
+    matches!(event, Event::Log { text, .. } if text.contains("buffered to a temporary file"))
+}
+
 /// nginx leaves a timer alone that would move by less than this.
 pub(super) const LAZY: usize = 300;
 
 impl Extra {
+    /// Not with a filter that needs data in memory, and sendfile.
+    fn may_close(&self, config: &Config) -> bool {
+        config.steps % 8 != 0
+    }
+
     /// The steady clock when the response started.
     pub(super) fn started(&self) -> usize {
         self.state.started
@@ -330,7 +341,13 @@ impl World {
         if reserve > 0 && unsent + reserve > limit + largest {
             self.wrong("more waits on disk than lets upstream get on");
         }
-        self.check_spills(limit - self.disk.used().max(unsent + reserve));
+        let warnings = self.trace.iter().filter(|event| is_warning(event)).count();
+        if warnings > 1 {
+            self.wrong("each file is told of");
+        }
+        // When all has been sent, another file can follow.
+        let used = if unsent > 0 { self.disk.used() } else { 0 };
+        self.check_spills(limit - used.max(unsent + reserve));
     }
 
     /// Upstream does not wait for as long as the disk has room.
@@ -621,8 +638,7 @@ extern "C" fn ngx_event_pipe_glue_discard(_: *mut n::ngx_event_pipe_t) {
 extern "C" fn ngx_event_pipe_glue_may_close(_: *mut n::ngx_event_pipe_t) -> n::ngx_int_t {
     let w = world();
     w.act();
-    // A filter that needs data in memory, with sendfile.
-    isize::from(w.config.steps % 8 != 0)
+    isize::from(w.extra.may_close(&w.config))
 }
 
 #[unsafe(no_mangle)]
@@ -637,6 +653,9 @@ unsafe extern "C" fn ngx_event_pipe_glue_segment(
         w.trace.push(Event::Wrong(
             "a response has segments that has one file, or none",
         ));
+    }
+    if !w.extra.may_close(&w.config) {
+        w.wrong("what is sent is referred to by a filter, and its file would be closed");
     }
     w.extra.segments += i64::from(!segment.is_null());
     segment

@@ -1,7 +1,6 @@
 //! What this pipe has beyond nginx's: its state, and what it asks of nginx and
 //! of its worker.
 
-use std::iter::once;
 use std::mem::zeroed;
 use std::ptr::null_mut;
 
@@ -28,13 +27,13 @@ pub(super) struct Extra {
     promised: u64,
     broken: bool,
     /// Writing has failed, and what was to be kept is given up.
-    write_failed: bool,
+    pub(super) write_failed: bool,
     failed_in_call: bool,
     discarded: bool,
     /// The output was given more than may be busy at a time.
     has_written_wide: bool,
     /// Segments that were made.
-    segments: i64,
+    pub(super) segments: i64,
     /// When nothing was last seen to wait for the client.
     kept_up: usize,
     /// How often the pipe has asked for its state.
@@ -61,15 +60,6 @@ enum Fate {
     Stops,
     Restarts,
     Keeps(usize),
-}
-
-fn is_failure(event: &Event) -> bool {
-    matches!(event, Event::Alloc { failed: true, .. })
-}
-
-/// nginx warns of temporary files.
-fn is_warning(event: &Event) -> bool {
-    matches!(event, Event::Log { text, .. } if text.contains("buffered to a temporary file"))
 }
 
 /// nginx leaves a timer alone that would move by less than this.
@@ -310,119 +300,6 @@ impl World {
         }
     }
 
-    /// How large a file becomes, and what is kept free so that upstream gets on
-    /// before all of the oldest one has been sent: not with a very small limit.
-    fn segment_sizes(&self) -> (i64, i64) {
-        let limit = self.config.max_temp_file_size;
-        let size = (limit / 8).max(self.config.temp_file_write_size as i64);
-        (size, if size <= limit / 2 { size } else { 0 })
-    }
-
-    /// However long a response is, there are no more of them than can be in use,
-    /// and upstream waits for them no longer than it must.
-    pub(super) fn check_segments(&mut self, largest: i64) {
-        let limit = self.config.max_temp_file_size;
-        if self.extra.segments == 0 {
-            // SAFETY: the world's file.
-            let used = unsafe { (*self.pipe.temp_file).offset };
-            return self.check_spills(limit - used);
-        }
-        let (size, reserve) = self.segment_sizes();
-        let is_spilled = |buf: &*mut n::ngx_buf_t| unsafe { (**buf).temp_file() } != 0;
-        let unsent = unsent(
-            links(self.pipe.out)
-                .chain(links(self.pipe.busy))
-                .filter(is_spilled),
-        );
-
-        if self.extra.segments > limit / size + 3 {
-            self.wrong("segments are not used again");
-        }
-        if reserve > 0 && unsent + reserve > limit + largest {
-            self.wrong("more waits on disk than lets upstream get on");
-        }
-        let warnings = self.trace.iter().filter(|event| is_warning(event)).count();
-        if warnings > 1 {
-            self.wrong("each file is told of");
-        }
-        // When all has been sent, another file can follow.
-        let used = if unsent > 0 { self.disk.used() } else { 0 };
-        self.check_spills(limit - used.max(unsent + reserve));
-    }
-
-    /// Upstream does not wait for as long as the disk has room.
-    fn check_spills(&mut self, room: i64) {
-        let must_spill = self.must_spill() && (1..=room).contains(&self.first_group());
-        if must_spill && !self.trace.iter().any(is_failure) {
-            self.wrong("upstream waits though the disk has room");
-        }
-    }
-
-    /// Whether there is no other way to receive what upstream has.
-    fn must_spill(&self) -> bool {
-        let me: *const Self = self;
-        let p = &self.pipe;
-        let write = &self.downstream_write;
-        let can_send = self.downstream.data.cast_const() == me.cast()
-            && write.ready() != 0
-            && write.delayed() == 0;
-        let has_buffers = !p.free_raw_bufs.is_null()
-            || !p.preread_bufs.is_null()
-            || (p.allocated as i64) < self.config.bufs;
-        // What was sent of busy, the pipe learns when it writes.
-        let has_sent = links(p.busy).any(|buf| unsent(once(buf)) == 0);
-        let may_write = !self.config.threads && !self.extra.write_failed && !self.may_delay();
-
-        self.can_read()
-            && may_write
-            && !has_buffers
-            && !has_sent
-            && !can_send
-            && !p.in_.is_null()
-            && p.cacheable() == 0
-            && !self.is_finished()
-            && (self.first_group() <= self.config.temp_file_write_size as i64
-                || self.is_loan_first())
-    }
-
-    /// Whether the first of `in` was received into a loan.
-    fn is_loan_first(&self) -> bool {
-        let loan = self.extra.state.loan;
-        // SAFETY: a loan, and shadows of the pool.
-        let start = |buf: *mut n::ngx_buf_t| unsafe { (*buf).start };
-        !loan.is_null() && links(self.pipe.in_).next().map(start) == Some(start(loan.cast()))
-    }
-
-    /// Bytes of the first raw buffer in `in`.
-    fn first_group(&self) -> i64 {
-        let mut bytes = 0;
-        for buf in links(self.pipe.in_) {
-            // SAFETY: a shadow of the pool, whose data lies in memory.
-            unsafe {
-                bytes += data(buf).len() as i64;
-                if (*buf).last_shadow() != 0 {
-                    break;
-                }
-            }
-        }
-        bytes
-    }
-
-    /// Before a segment is written to: it is not large enough yet, unless there
-    /// was no memory for another one.
-    pub(super) fn check_segment(&mut self, fd: i32) {
-        let (size, _) = self.segment_sizes();
-        let is_large = self.extra.segments > 0 && self.disk.size(fd) >= size;
-        if is_large && !self.trace.iter().any(is_failure) {
-            self.wrong("a segment grows beyond its size");
-        }
-    }
-
-    /// Whether there was more than one file.
-    pub fn has_segments(&self) -> bool {
-        self.extra.segments > 1
-    }
-
     /// Whether the file is to be kept, and what comes of it otherwise.
     pub(super) fn keeps_file(&mut self) -> bool {
         let keeps = self.pipe.cacheable() != 0;
@@ -469,7 +346,8 @@ impl World {
         }
     }
 
-    fn can_read(&self) -> bool {
+    /// Whether upstream has more, as far as nginx knows.
+    pub(super) fn can_read(&self) -> bool {
         let read = &self.upstream_read;
         self.has_upstream() && read.ready() != 0 && read.delayed() == 0
     }

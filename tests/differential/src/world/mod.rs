@@ -14,6 +14,7 @@ mod file;
 mod filters;
 mod invariants;
 mod memory;
+mod spilling;
 mod state;
 mod upstream;
 

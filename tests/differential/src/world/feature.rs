@@ -375,8 +375,8 @@ impl World {
         // SAFETY: as above.
         let is_memory = |buf: &*mut n::ngx_buf_t| unsafe { (**buf).in_file() } == 0;
         let in_memory = unsent(links(chain).filter(is_memory));
-        self.extra.has_written_wide |=
-            in_memory > self.config.busy_size as i64 && !self.is_finished();
+        let limit = self.config.busy_size as i64;
+        self.extra.has_written_wide |= limit > 0 && in_memory > limit && !self.is_finished();
     }
 
     /// What was sent is about to be sorted from what is busy.

@@ -426,7 +426,7 @@ pub fn with_feature(mut choices: Choices, feature: Feature) -> Result<bool, Box<
         return Err(Difference::new(config, &stock, &ours, at));
     }
     let is_struck = match feature {
-        Feature::Wide => ours.world.has_written_wide(),
+        Feature::Wide => ours.world.writes_wide(),
         Feature::Lend => ours.world.has_borrowed(),
         Feature::Segments => ours.world.has_segments(),
         _ => true,

@@ -30,8 +30,8 @@ pub(super) struct Extra {
     pub(super) write_failed: bool,
     failed_in_call: bool,
     discarded: bool,
-    /// The output was given more than may be busy at a time.
-    has_written_wide: bool,
+    /// How often the output was given more than may be busy.
+    wide_writes: u32,
     /// Segments that were made.
     pub(super) segments: i64,
     /// When nothing was last seen to wait for the client.
@@ -91,7 +91,7 @@ impl Extra {
                 write_failed: false,
                 failed_in_call: false,
                 discarded: false,
-                has_written_wide: false,
+                wide_writes: 0,
                 segments: 0,
                 kept_up: 0,
                 asked: 0,
@@ -141,9 +141,10 @@ impl World {
         self.extra.settings.spill_delay > 0
     }
 
-    /// Whether it has ever handed over more than may be busy, before the end.
-    pub fn has_written_wide(&self) -> bool {
-        self.extra.has_written_wide
+    /// Whether it has handed over more than may be busy, before the end, and
+    /// not only once.
+    pub fn writes_wide(&self) -> bool {
+        self.extra.wide_writes > 1
     }
 
     /// Whether it has ever had a loan.
@@ -170,7 +171,9 @@ impl World {
     /// As a rule the promise is kept; what is left of it is promised still.
     pub(super) fn promised(&mut self, given: u64) -> u64 {
         let promised = self.extra.promised;
-        self.extra.promised = promised.saturating_sub(given);
+        let left = promised.saturating_sub(given);
+        // Unless it suffices for as much again, the pipe asks anew.
+        self.extra.promised = if left > given { left } else { 0 };
         if promised > 0 && self.choices.one_in(8) {
             self.extra.broken = true;
             return 0;
@@ -376,7 +379,9 @@ impl World {
         let is_memory = |buf: &*mut n::ngx_buf_t| unsafe { (**buf).in_file() } == 0;
         let in_memory = unsent(links(chain).filter(is_memory));
         let limit = self.config.busy_size as i64;
-        self.extra.has_written_wide |= limit > 0 && in_memory > limit && !self.is_finished();
+        if limit > 0 && in_memory > limit && !self.is_finished() {
+            self.extra.wide_writes += 1;
+        }
     }
 
     /// What was sent is about to be sorted from what is busy.
@@ -564,6 +569,9 @@ extern "C" fn ngx_event_pipe_glue_room(_: *mut n::ngx_event_pipe_t) -> usize {
     w.act();
     if !w.pipe.busy.is_null() {
         w.wrong("the client's room is asked for while something is busy");
+    }
+    if w.extra.promised > 0 {
+        w.wrong("the client's room is asked for though enough of it is left");
     }
     w.extra.promised = match w.client.holds_nothing() {
         true => w.choices.pick(&[0, 1000, 10, 40]),

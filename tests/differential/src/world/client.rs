@@ -84,6 +84,7 @@ impl World {
         };
         let promised = self.promised(given as u64);
         self.send(budget.max(promised));
+        self.note_taken();
 
         if self.client.held.is_empty() {
             if self.choices.one_in(20) {

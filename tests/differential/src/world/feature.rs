@@ -32,6 +32,9 @@ pub(super) struct Extra {
     discarded: bool,
     /// How often the output was given more than may be busy.
     wide_writes: u32,
+    /// It has just been, and once it has not sent all of that.
+    is_wide: bool,
+    is_disappointed: bool,
     /// Segments that were made.
     pub(super) segments: i64,
     /// When nothing was last seen to wait for the client.
@@ -92,6 +95,8 @@ impl Extra {
                 failed_in_call: false,
                 discarded: false,
                 wide_writes: 0,
+                is_wide: false,
+                is_disappointed: false,
                 segments: 0,
                 kept_up: 0,
                 asked: 0,
@@ -179,6 +184,11 @@ impl World {
             return 0;
         }
         promised
+    }
+
+    /// What the output was given last, it has taken or not.
+    pub(super) fn note_taken(&mut self) {
+        self.extra.is_disappointed |= self.extra.is_wide && !self.client.holds_nothing();
     }
 
     /// Whether more may be busy than the busy size: what was lent counts for
@@ -379,8 +389,12 @@ impl World {
         let is_memory = |buf: &*mut n::ngx_buf_t| unsafe { (**buf).in_file() } == 0;
         let in_memory = unsent(links(chain).filter(is_memory));
         let limit = self.config.busy_size as i64;
-        if limit > 0 && in_memory > limit && !self.is_finished() {
+        self.extra.is_wide = limit > 0 && in_memory > limit && !self.is_finished();
+        if self.extra.is_wide {
             self.extra.wide_writes += 1;
+            if self.extra.is_disappointed && self.config.feature == Some(Feature::Wide) {
+                self.wrong("more is expected of a client that has not taken as much before");
+            }
         }
     }
 

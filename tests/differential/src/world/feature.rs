@@ -1,6 +1,7 @@
 //! What this pipe has beyond nginx's: its state, and what it asks of nginx and
 //! of its worker.
 
+use std::iter::once;
 use std::mem::zeroed;
 use std::ptr::null_mut;
 
@@ -146,6 +147,13 @@ impl World {
         self.extra.settings.spill_delay > 0
     }
 
+    /// How large a loan is; 0 if there was none.
+    pub(super) fn loan_size(&self) -> i64 {
+        // SAFETY: a loan of the worker.
+        let size = |&loan: &*mut n::ngx_event_pipe_loan_t| unsafe { (*loan).size } as i64;
+        self.extra.loans.first().map_or(0, size)
+    }
+
     /// Whether it has handed over more than may be busy, before the end, and
     /// not only once.
     pub fn writes_wide(&self) -> bool {
@@ -188,7 +196,8 @@ impl World {
 
     /// What the output was given last, it has taken or not.
     pub(super) fn note_taken(&mut self) {
-        self.extra.is_disappointed |= self.extra.is_wide && !self.client.holds_nothing();
+        let is_left = self.client.bufs().any(|buf| unsent(once(buf)) > 0);
+        self.extra.is_disappointed |= std::mem::take(&mut self.extra.is_wide) && is_left;
     }
 
     /// Whether more may be busy than the busy size: what was lent counts for

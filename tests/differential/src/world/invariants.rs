@@ -102,6 +102,7 @@ impl World {
     fn check_limits(&mut self) {
         let config = &self.config;
         let largest = config.size.max(config.header_buffer) as i64;
+        let largest = largest.max(self.loan_size());
 
         if self.pipe.allocated as i64 > config.bufs {
             self.wrong("more buffers are allocated than allowed");

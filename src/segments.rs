@@ -118,10 +118,10 @@ pub(crate) fn used<'p>(p: Pipe<'p>, file: TempFile<'p>) -> off_t {
 /// What is sent comes from the oldest file, in its order. (Others of which
 /// nothing is awaited are closed.)
 fn sent_of_oldest<'p>(p: Pipe<'p>, state: State<'p>) -> off_t {
-    let Some(oldest) = state.segments() else {
-        return 0;
-    };
+    state.segments().map_or(0, |oldest| sent_of(p, oldest))
+}
 
+fn sent_of<'p>(p: Pipe<'p>, oldest: Segment<'p>) -> off_t {
     if oldest.awaited() == 0 {
         return oldest.file().offset();
     }

@@ -15,6 +15,7 @@ fn both_pipes_do_the_same() {
     identical_when_a_call_fails(1..60);
     known_defects_strike(1..30_000);
     features_keep_the_invariants(1..30_000);
+    rarities_keep_them();
 }
 
 fn identical(seeds: std::ops::Range<u64>) {
@@ -64,6 +65,18 @@ fn known_defects_strike(seeds: std::ops::Range<u64>) {
         // Since 1.30.6, taking back is no defect, only a difference.
         let is_defect = deviation != Deviation::TakenBack || !pipe_differential::C_KEEPS_BUSY;
         assert_eq!(broken > 0, is_defect, "{deviation:?}: {broken} broken");
+    }
+}
+
+/// What takes far more schedules to come together: that a loan is spilled while
+/// all other buffers are full (with all build conditions; with others, these
+/// are schedules like any).
+fn rarities_keep_them() {
+    for (feature, seed) in [(Feature::Lend, 230_477), (Feature::Together, 230_477)] {
+        let choices = Choices::from_seed(seed).recorded();
+        if let Err(difference) = with_feature(choices, feature) {
+            panic!("{feature:?}, seed {seed}: {}", report(&difference));
+        }
     }
 }
 

@@ -54,6 +54,20 @@ ngx_int_t ngx_event_pipe_copy_input_filter(ngx_event_pipe_t *p, ngx_buf_t *buf);
 ngx_int_t ngx_event_pipe_add_free_buf(ngx_event_pipe_t *p, ngx_buf_t *b);
 
 /*
+ Looks after a pipe between two calls of [`ngx_event_pipe`], and after the last
+ one as long as its request lives: restarts the client's timer if the client has
+ taken something, gives upstream up if that has been silent for too long, and
+ gives back what has been sent. Called by the module's own timer.
+
+ # Safety
+
+ As for [`ngx_event_pipe`], which has been called before for `p`, and which is
+ not running for any pipe. Of the pipe's connections, that to upstream may be
+ closed or belong to another request already.
+ */
+void ngx_event_pipe_rust_watch(ngx_event_pipe_t *p);
+
+/*
  The version of this library, a string that is never freed. The pipe of
  nginx has no such function: a module that calls it cannot be linked to the
  C original by mistake.

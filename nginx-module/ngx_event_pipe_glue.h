@@ -25,6 +25,15 @@ enum {
 };
 
 
+/* event_pipe_spill_segments */
+
+enum {
+    NGX_EVENT_PIPE_SEGMENTS_OFF = 0,
+    NGX_EVENT_PIPE_SEGMENTS_ON,
+    NGX_EVENT_PIPE_SEGMENTS_AUTO
+};
+
+
 /*
  * The directives of a location.  Zero in each is what nginx does; without the
  * extensions, a pipe has no state, and they do not matter.
@@ -35,7 +44,7 @@ typedef struct {
     ngx_flag_t                       wide;
     size_t                           lend;
     ngx_flag_t                       spill_fallback;
-    ngx_flag_t                       spill_segments;
+    ngx_uint_t                       spill_segments;
     ngx_msec_t                       spill_delay;
     ngx_uint_t                       stream;
     ngx_flag_t                       separate_timeouts;
@@ -111,7 +120,7 @@ typedef struct {
 /*
  * One of the temporary files of a response that is not kept.  The first is that
  * of nginx; each of the others has a pool of its own, so that nothing is left of
- * it when it is closed.
+ * it when it is closed, and counts for ngx_event_pipe_segments_max.
  */
 
 typedef struct ngx_event_pipe_segment_s  ngx_event_pipe_segment_t;
@@ -125,6 +134,44 @@ struct ngx_event_pipe_segment_s {
 
     ngx_pool_t                      *pool;
     ngx_temp_file_t                  own;
+};
+
+
+/*
+ * What shows that the client takes something, however much its socket, TLS and
+ * HTTP/2 hold: each number changes when it does, and none when it does not.
+ */
+
+typedef struct {
+    /* bytes of the response, or of the stream, given to the socket */
+    off_t                            sent;
+
+    /* bytes that have left the socket's buffer, those of TLS included */
+    int64_t                          left;
+
+    /* HTTP/2: bytes that the client lets the stream send */
+    ssize_t                          window;
+} ngx_event_pipe_progress_t;
+
+
+enum {
+    NGX_EVENT_PIPE_PROGRESS_NONE = 0,
+    NGX_EVENT_PIPE_PROGRESS_MADE,
+    /* there is no way to tell */
+    NGX_EVENT_PIPE_PROGRESS_UNKNOWN
+};
+
+
+/* why nothing more is read of upstream while the client takes what has come */
+
+enum {
+    NGX_EVENT_PIPE_LINGER_NOT = 0,
+    /* upstream has timed out */
+    NGX_EVENT_PIPE_LINGER_TIMEOUT,
+    /* upstream has broken its protocol */
+    NGX_EVENT_PIPE_LINGER_BREACH,
+    /* there is no memory to read on */
+    NGX_EVENT_PIPE_LINGER_NO_MEMORY
 };
 
 
@@ -153,9 +200,24 @@ typedef struct {
 
     ngx_msec_t                       behind_since;
 
-    /* how far either side was when its timer was looked after; -1 at first */
+    /* ngx_current_msec when upstream, and the client, last made progress */
+    ngx_msec_t                       upstream_since;
+    ngx_msec_t                       client_since;
+
+    /* how far upstream was then, TLS included, and the client */
     off_t                            received;
-    off_t                            sent;
+    ngx_event_pipe_progress_t        progress;
+
+    /*
+     * A timer that looks after both sides between the turns of the pipe, and
+     * after what the output still holds when the pipe has come to its end.
+     */
+    ngx_event_t                      watch;
+
+    /* what the output was given last: busy, out, in */
+    ngx_chain_t                     *last_busy;
+    ngx_chain_t                     *last_out;
+    ngx_chain_t                     *last_in;
 
     /* ngx_current_msec when the response started */
     ngx_msec_t                       started;
@@ -167,6 +229,9 @@ typedef struct {
     /* writing to disk has failed: not again for this response */
     unsigned                         memory_only:1;
 
+    /* another temporary file could not be opened */
+    unsigned                         has_last_file:1;
+
     /* the client holds upstream back, whose read event is delayed for that */
     unsigned                         behind:1;
     unsigned                         waiting:1;
@@ -174,6 +239,14 @@ typedef struct {
     /* what upstream sends goes on at once; the last of it with a flush */
     unsigned                         stream:1;
     unsigned                         flushed:1;
+
+    /* a stream that has no end: its client is never given old parts of it */
+    unsigned                         live:1;
+
+    /* the output was given all there is, and the pipe is not called any more */
+    unsigned                         finished:1;
+
+    ngx_uint_t                       linger;
 } ngx_event_pipe_state_t;
 
 
@@ -228,8 +301,39 @@ void ngx_event_pipe_glue_pass_time(ngx_event_pipe_counts_t *counts);
 /* what was to be kept of a response is not: no cache entry, no stored file */
 void ngx_event_pipe_glue_discard(ngx_event_pipe_t *p);
 
-/* whether a file may be closed once the file buffers of the pipe are sent */
+/*
+ * Whether nobody refers to a file any more once the file buffers of the pipe
+ * are sent; 0 also if that is not known.
+ */
 ngx_int_t ngx_event_pipe_glue_may_close(ngx_event_pipe_t *p);
+
+/* whether a thread, or the kernel, has something to do for the request */
+ngx_uint_t ngx_event_pipe_glue_aio(ngx_event_pipe_t *p);
+
+/*
+ * Whether a raw buffer's data seems to end with the end of the response, so that
+ * nobody waits for more of it.  The input filter finds out.
+ */
+ngx_uint_t ngx_event_pipe_glue_seems_ended(ngx_event_pipe_t *p, ngx_buf_t *raw);
+
+/*
+ * What the client, and upstream, have done since the last call for the same
+ * state, ngx_event_pipe_progress_t; of upstream, whether it has sent anything.
+ */
+ngx_uint_t ngx_event_pipe_glue_client_progress(ngx_event_pipe_state_t *state);
+ngx_uint_t ngx_event_pipe_glue_upstream_progress(ngx_event_pipe_state_t *state);
+
+/* whether upstream's connection is still the pipe's */
+ngx_uint_t ngx_event_pipe_glue_has_upstream(ngx_event_pipe_t *p);
+
+/* restarts the timer of whoever waits for the client, if it runs */
+void ngx_event_pipe_glue_restart_send_timer(ngx_event_pipe_t *p);
+
+/* logs that upstream has timed out, and has the pipe called for it */
+void ngx_event_pipe_glue_give_up_upstream(ngx_event_pipe_t *p);
+
+/* has ngx_event_pipe_rust_watch() called in so many milliseconds, if not before */
+void ngx_event_pipe_glue_watch(ngx_event_pipe_state_t *state, ngx_msec_t timer);
 
 /* a segment: first that of nginx's file, then others, not opened yet */
 ngx_event_pipe_segment_t *ngx_event_pipe_glue_segment(
@@ -238,6 +342,13 @@ ngx_int_t ngx_event_pipe_glue_open_segment(ngx_event_pipe_state_t *state,
     ngx_event_pipe_segment_t *segment);
 void ngx_event_pipe_glue_close_segment(ngx_event_pipe_state_t *state,
     ngx_event_pipe_segment_t *segment);
+
+/* whether the worker may open one more file than nginx would */
+ngx_uint_t ngx_event_pipe_glue_may_open(void);
+
+/* how many it may have open at a time, and what sets that for a worker */
+extern ngx_uint_t  ngx_event_pipe_segments_max;
+ngx_int_t ngx_event_pipe_segments_init(ngx_cycle_t *cycle);
 
 
 #endif /* _NGX_EVENT_PIPE_GLUE_H_INCLUDED_ */

@@ -18,8 +18,9 @@
 static void *ngx_event_pipe_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
-static ngx_uint_t ngx_event_pipe_is_stream(ngx_http_request_t *r,
-    ngx_uint_t stream);
+static void ngx_event_pipe_find_stream(ngx_http_request_t *r,
+    ngx_event_pipe_state_t *state);
+static ngx_event_pipe_state_t *ngx_event_pipe_find_lost(ngx_event_pipe_t *p);
 static size_t ngx_event_pipe_socket_room(ngx_connection_t *c);
 
 
@@ -31,22 +32,36 @@ static ngx_conf_enum_t  ngx_event_pipe_stream[] = {
 };
 
 
-/* what is made of parts that somebody waits for, each by itself */
-
-static ngx_str_t  ngx_event_pipe_stream_types[] = {
-    ngx_string("text/event-stream"),
-    ngx_string("multipart/x-mixed-replace"),
-    ngx_string("application/x-ndjson"),
-    ngx_string("application/jsonl"),
-    ngx_string("application/json-seq"),
-    ngx_string("application/stream+json"),
-    ngx_null_string
+static ngx_conf_enum_t  ngx_event_pipe_segments[] = {
+    { ngx_string("off"), NGX_EVENT_PIPE_SEGMENTS_OFF },
+    { ngx_string("on"), NGX_EVENT_PIPE_SEGMENTS_ON },
+    { ngx_string("auto"), NGX_EVENT_PIPE_SEGMENTS_AUTO },
+    { ngx_null_string, 0 }
 };
 
 
 /*
- * For want of memory: a state that came later would not know what has gone
- * before.
+ * What is made of parts that somebody waits for, each by itself.  Of those with
+ * no end, a client that cannot keep up is not to be given ever older ones.
+ */
+
+static struct {
+    ngx_str_t                        type;
+    ngx_uint_t                       live;
+} ngx_event_pipe_stream_types[] = {
+    { ngx_string("text/event-stream"), 1 },
+    { ngx_string("multipart/x-mixed-replace"), 1 },
+    { ngx_string("application/x-ndjson"), 0 },
+    { ngx_string("application/jsonl"), 0 },
+    { ngx_string("application/json-seq"), 0 },
+    { ngx_string("application/stream+json"), 0 },
+    { ngx_null_string, 0 }
+};
+
+
+/*
+ * Without extensions, and for want of memory: a state that came after the pipe
+ * has begun would not know what has gone before.
  */
 
 static ngx_event_pipe_state_t  ngx_event_pipe_no_state;
@@ -83,11 +98,11 @@ static ngx_command_t  ngx_event_pipe_http_commands[] = {
       NULL },
 
     { ngx_string("event_pipe_spill_segments"),
-      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
-      ngx_conf_set_flag_slot,
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_event_pipe_settings_t, spill_segments),
-      NULL },
+      &ngx_event_pipe_segments },
 
     { ngx_string("event_pipe_spill_delay"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -136,7 +151,7 @@ ngx_module_t  ngx_event_pipe_http_module = {
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
     NULL,                                  /* init module */
-    NULL,                                  /* init process */
+    ngx_event_pipe_http_find_unknown,      /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     NULL,                                  /* exit process */
@@ -170,13 +185,19 @@ ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
         return state;
     }
 
-    settings = ngx_http_get_module_loc_conf(r, ngx_event_pipe_http_module);
+    state = ngx_event_pipe_find_lost(p);
 
-    if (!settings->extensions) {
-        return NULL;
+    if (state) {
+        return state;
     }
 
-    cln = ngx_pool_cleanup_add(p->pool, sizeof(ngx_event_pipe_state_t));
+    settings = ngx_http_get_module_loc_conf(r, ngx_event_pipe_http_module);
+    cln = NULL;
+
+    if (settings->extensions && p->preread_bufs) {
+        cln = ngx_pool_cleanup_add(p->pool, sizeof(ngx_event_pipe_state_t));
+    }
+
     if (cln == NULL) {
         ngx_http_set_ctx(r, &ngx_event_pipe_no_state,
                          ngx_event_pipe_http_module);
@@ -192,9 +213,11 @@ ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
     state->settings = settings;
     state->counts.header_only = p->downstream_error;
     state->received = -1;
-    state->sent = -1;
     state->started = ngx_current_msec;
-    state->stream = ngx_event_pipe_is_stream(r, state->settings->stream);
+    state->upstream_since = ngx_current_msec;
+    state->client_since = ngx_current_msec;
+
+    ngx_event_pipe_find_stream(r, state);
 
     ngx_http_set_ctx(r, state, ngx_event_pipe_http_module);
 
@@ -203,23 +226,53 @@ ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
 
 
 /*
+ * A filter that answers the request in its own way, and an internal redirect,
+ * reset the contexts of all modules: then the state is found by its cleanup
+ * handler.
+ */
+
+static ngx_event_pipe_state_t *
+ngx_event_pipe_find_lost(ngx_event_pipe_t *p)
+{
+    ngx_pool_cleanup_t      *cln;
+    ngx_event_pipe_state_t  *state;
+
+    for (cln = p->pool->cleanup; cln; cln = cln->next) {
+
+        if (cln->handler != ngx_event_pipe_http_count) {
+            continue;
+        }
+
+        state = cln->data;
+
+        if (state->pipe == p) {
+            return state;
+        }
+    }
+
+    return NULL;
+}
+
+
+/*
  * A header that has not been sent by now waits for a filter that needs the
  * whole body.
  */
 
-static ngx_uint_t
-ngx_event_pipe_is_stream(ngx_http_request_t *r, ngx_uint_t stream)
+static void
+ngx_event_pipe_find_stream(ngx_http_request_t *r, ngx_event_pipe_state_t *state)
 {
-    size_t      len;
-    ngx_str_t  *type, *known;
+    size_t       len;
+    ngx_str_t   *type, *known;
+    ngx_uint_t   i, stream;
+
+    stream = state->settings->stream;
 
     if (stream == NGX_EVENT_PIPE_STREAM_OFF || !r->header_sent) {
-        return 0;
+        return;
     }
 
-    if (stream == NGX_EVENT_PIPE_STREAM_ON) {
-        return 1;
-    }
+    state->stream = (stream == NGX_EVENT_PIPE_STREAM_ON);
 
     type = &r->headers_out.content_type;
 
@@ -229,17 +282,21 @@ ngx_event_pipe_is_stream(ngx_http_request_t *r, ngx_uint_t stream)
         }
     }
 
-    for (known = ngx_event_pipe_stream_types; known->len; known++) {
+    for (i = 0; ngx_event_pipe_stream_types[i].type.len; i++) {
+        known = &ngx_event_pipe_stream_types[i].type;
+
         if (known->len == len
             && ngx_strncasecmp(known->data, type->data, len) == 0)
         {
-            return 1;
+            state->stream = 1;
+            state->live = ngx_event_pipe_stream_types[i].live;
+            return;
         }
     }
-
-    return 0;
 }
 
+
+/* what came during a subrequest is postponed, and goes on when asked for */
 
 ngx_uint_t
 ngx_event_pipe_glue_output_holds(ngx_event_pipe_t *p)
@@ -248,7 +305,39 @@ ngx_event_pipe_glue_output_holds(ngx_event_pipe_t *p)
 
     r = p->output_ctx;
 
-    return r->buffered || p->downstream->buffered;
+    return r->buffered || r->postponed || p->downstream->buffered;
+}
+
+
+/*
+ * A FastCGI server that has said that the response is over need not close the
+ * connection.  What looks like its word and is not does no harm: then the filter
+ * gets the buffer earlier than it would.
+ */
+
+ngx_uint_t
+ngx_event_pipe_glue_seems_ended(ngx_event_pipe_t *p, ngx_buf_t *raw)
+{
+    u_char               *last;
+    ngx_http_request_t   *r;
+    ngx_http_upstream_t  *u;
+
+    /* the header of the record END_REQUEST, and its 8 bytes */
+    static u_char  header[] = { 1, 3, 0, 1, 0, 8 };
+
+    r = p->output_ctx;
+    u = r->upstream;
+
+    if (u->schema.len != sizeof("fastcgi://") - 1
+        || ngx_strncmp(u->schema.data, "fastcgi://", u->schema.len) != 0)
+    {
+        return 0;
+    }
+
+    last = raw->last;
+
+    return last - raw->pos >= 16
+           && ngx_memcmp(last - 16, header, sizeof(header)) == 0;
 }
 
 
@@ -296,7 +385,7 @@ ngx_event_pipe_glue_room(ngx_event_pipe_t *p)
 {
     size_t                     room;
     ngx_connection_t          *c;
-    ngx_http_request_t        *r;
+    ngx_http_request_t        *r, *main;
     ngx_http_core_loc_conf_t  *clcf;
 #if (NGX_HTTP_V2)
     ngx_http_v2_connection_t  *h2c;
@@ -309,9 +398,14 @@ ngx_event_pipe_glue_room(ngx_event_pipe_t *p)
         return 0;
     }
 
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+    /* the output of subrequests is that of the main request */
 
-    if (r->limit_rate_set ? r->limit_rate != 0 : clcf->limit_rate != NULL) {
+    main = r->main;
+    clcf = ngx_http_get_module_loc_conf(main, ngx_http_core_module);
+
+    if (main->limit_rate_set ? main->limit_rate != 0
+                             : clcf->limit_rate != NULL)
+    {
         return 0;
     }
 
@@ -417,40 +511,6 @@ ngx_event_pipe_glue_discard(ngx_event_pipe_t *p)
 }
 
 
-/*
- * A filter that wants to see what is in a file gets it in memory, and with
- * sendfile a reference to the file besides, which is what is sent then: long
- * after the buffer that it was read from is done.  TLS sends from memory,
- * unless the kernel does it.
- */
-
-ngx_int_t
-ngx_event_pipe_glue_may_close(ngx_event_pipe_t *p)
-{
-    ngx_connection_t    *c;
-    ngx_http_request_t  *r;
-
-    c = p->downstream;
-    r = p->output_ctx;
-
-    if (!c->sendfile
-        || (!r->main_filter_need_in_memory && !r->filter_need_in_memory))
-    {
-        return 1;
-    }
-
-#if (NGX_SSL)
-
-    if (c->ssl && !c->ssl->sendfile) {
-        return 1;
-    }
-
-#endif
-
-    return 0;
-}
-
-
 static void *
 ngx_event_pipe_create_loc_conf(ngx_conf_t *cf)
 {
@@ -465,7 +525,7 @@ ngx_event_pipe_create_loc_conf(ngx_conf_t *cf)
     settings->wide = NGX_CONF_UNSET;
     settings->lend = NGX_CONF_UNSET_SIZE;
     settings->spill_fallback = NGX_CONF_UNSET;
-    settings->spill_segments = NGX_CONF_UNSET;
+    settings->spill_segments = NGX_CONF_UNSET_UINT;
     settings->spill_delay = NGX_CONF_UNSET_MSEC;
     settings->stream = NGX_CONF_UNSET_UINT;
     settings->separate_timeouts = NGX_CONF_UNSET;
@@ -484,7 +544,8 @@ ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->wide, prev->wide, 1);
     ngx_conf_merge_size_value(conf->lend, prev->lend, 1024 * 1024);
     ngx_conf_merge_value(conf->spill_fallback, prev->spill_fallback, 1);
-    ngx_conf_merge_value(conf->spill_segments, prev->spill_segments, 1);
+    ngx_conf_merge_uint_value(conf->spill_segments, prev->spill_segments,
+                              NGX_EVENT_PIPE_SEGMENTS_AUTO);
     ngx_conf_merge_msec_value(conf->spill_delay, prev->spill_delay, 0);
     ngx_conf_merge_uint_value(conf->stream, prev->stream,
                               NGX_EVENT_PIPE_STREAM_AUTO);

@@ -17,6 +17,44 @@
 #endif
 
 
+/*
+ * While nobody has a loan, nobody is to look into it: a build for debugging
+ * spoils what is in it, and under the address sanitizer any look is reported.
+ */
+
+#if (NGX_DEBUG)
+#define ngx_event_pipe_spoil(loan)                                            \
+    ngx_memset((loan)->raw.start, 0xa5, (loan)->size)
+#else
+#define ngx_event_pipe_spoil(loan)
+#endif
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NGX_EVENT_PIPE_ASAN  1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define NGX_EVENT_PIPE_ASAN  1
+#endif
+
+#if (NGX_EVENT_PIPE_ASAN)
+
+#include <sanitizer/asan_interface.h>
+
+#define ngx_event_pipe_lock(loan)                                             \
+    ASAN_POISON_MEMORY_REGION((loan)->raw.start, (loan)->size)
+#define ngx_event_pipe_unlock(loan)                                           \
+    ASAN_UNPOISON_MEMORY_REGION((u_char *) (loan)                             \
+                                + sizeof(ngx_event_pipe_loan_t), (loan)->size)
+
+#else
+
+#define ngx_event_pipe_lock(loan)
+#define ngx_event_pipe_unlock(loan)
+
+#endif
+
+
 static void ngx_event_pipe_loan_cleanup(void *data);
 
 
@@ -46,6 +84,7 @@ ngx_event_pipe_glue_borrow(ngx_event_pipe_state_t *state)
 
     if (loan) {
         ngx_event_pipe_loans = loan->next;
+        ngx_event_pipe_unlock(loan);
 
     } else {
 
@@ -80,6 +119,9 @@ ngx_event_pipe_glue_borrow(ngx_event_pipe_state_t *state)
 void
 ngx_event_pipe_glue_give_back(ngx_event_pipe_loan_t *loan)
 {
+    ngx_event_pipe_spoil(loan);
+    ngx_event_pipe_lock(loan);
+
     loan->next = ngx_event_pipe_loans;
     ngx_event_pipe_loans = loan;
 }

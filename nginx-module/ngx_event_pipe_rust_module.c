@@ -35,7 +35,7 @@ ngx_module_t  ngx_event_pipe_rust_module = {
     NGX_CORE_MODULE,                       /* module type */
     NULL,                                  /* init master */
     ngx_event_pipe_rust_init,              /* init module */
-    NULL,                                  /* init process */
+    ngx_event_pipe_segments_init,          /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     NULL,                                  /* exit process */
@@ -165,6 +165,59 @@ ngx_int_t
 ngx_event_pipe_glue_may_close(ngx_event_pipe_t *p)
 {
     return 0;
+}
+
+
+ngx_uint_t
+ngx_event_pipe_glue_aio(ngx_event_pipe_t *p)
+{
+    return 0;
+}
+
+
+ngx_uint_t
+ngx_event_pipe_glue_seems_ended(ngx_event_pipe_t *p, ngx_buf_t *raw)
+{
+    return 0;
+}
+
+
+ngx_uint_t
+ngx_event_pipe_glue_client_progress(ngx_event_pipe_state_t *state)
+{
+    return NGX_EVENT_PIPE_PROGRESS_UNKNOWN;
+}
+
+
+ngx_uint_t
+ngx_event_pipe_glue_upstream_progress(ngx_event_pipe_state_t *state)
+{
+    return NGX_EVENT_PIPE_PROGRESS_UNKNOWN;
+}
+
+
+ngx_uint_t
+ngx_event_pipe_glue_has_upstream(ngx_event_pipe_t *p)
+{
+    return 0;
+}
+
+
+void
+ngx_event_pipe_glue_restart_send_timer(ngx_event_pipe_t *p)
+{
+}
+
+
+void
+ngx_event_pipe_glue_give_up_upstream(ngx_event_pipe_t *p)
+{
+}
+
+
+void
+ngx_event_pipe_glue_watch(ngx_event_pipe_state_t *state, ngx_msec_t timer)
+{
 }
 
 #endif

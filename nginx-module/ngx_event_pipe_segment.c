@@ -15,8 +15,21 @@
 /* the name of a file, and what closes it */
 #define NGX_EVENT_PIPE_SEGMENT_POOL  512
 
+/* as many files of the kind as a worker has at a time, at the most */
+#define NGX_EVENT_PIPE_SEGMENTS      4096
 
+/* listening sockets, logs and the like, and files that are open but once */
+#define NGX_EVENT_PIPE_FILES         128
+
+
+static void ngx_event_pipe_segment_free(ngx_event_pipe_segment_t *segment);
 static void ngx_event_pipe_segment_cleanup(void *data);
+
+
+ngx_uint_t         ngx_event_pipe_segments_max;
+
+/* files of the worker's that nginx would not have */
+static ngx_uint_t  ngx_event_pipe_segments_open;
 
 
 ngx_event_pipe_segment_t *
@@ -59,6 +72,67 @@ ngx_event_pipe_glue_segment(ngx_event_pipe_state_t *state)
 }
 
 
+/*
+ * nginx has at most one temporary file for a response.  So those after the first
+ * one must not use up descriptors that nginx would have for connections and
+ * files: the worker asks the system for as many more, and where it does not get
+ * them, there are such files only if what it may open anyway exceeds what all of
+ * its connections can need.
+ */
+
+ngx_int_t
+ngx_event_pipe_segments_init(ngx_cycle_t *cycle)
+{
+    rlim_t         more, needed;
+    struct rlimit  limit;
+
+    ngx_event_pipe_segments_max = 0;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == -1) {
+        ngx_log_error(NGX_LOG_ALERT, cycle->log, ngx_errno,
+                      "getrlimit(RLIMIT_NOFILE) failed");
+        return NGX_OK;
+    }
+
+    needed = 3 * (rlim_t) cycle->connection_n + NGX_EVENT_PIPE_FILES;
+
+    if (limit.rlim_cur == RLIM_INFINITY
+        || limit.rlim_cur >= needed + NGX_EVENT_PIPE_SEGMENTS)
+    {
+        ngx_event_pipe_segments_max = NGX_EVENT_PIPE_SEGMENTS;
+        return NGX_OK;
+    }
+
+    if (limit.rlim_cur > needed) {
+        ngx_event_pipe_segments_max = limit.rlim_cur - needed;
+    }
+
+    more = NGX_EVENT_PIPE_SEGMENTS - ngx_event_pipe_segments_max;
+
+    if (limit.rlim_max != RLIM_INFINITY) {
+        more = ngx_min(more, limit.rlim_max - limit.rlim_cur);
+    }
+
+    limit.rlim_cur += more;
+
+    if (more && setrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        ngx_event_pipe_segments_max += more;
+    }
+
+    ngx_log_debug1(NGX_LOG_DEBUG_EVENT, cycle->log, 0,
+                   "event pipe: segments: %ui", ngx_event_pipe_segments_max);
+
+    return NGX_OK;
+}
+
+
+ngx_uint_t
+ngx_event_pipe_glue_may_open(void)
+{
+    return ngx_event_pipe_segments_open < ngx_event_pipe_segments_max;
+}
+
+
 ngx_int_t
 ngx_event_pipe_glue_open_segment(ngx_event_pipe_state_t *state,
     ngx_event_pipe_segment_t *segment)
@@ -88,6 +162,7 @@ ngx_event_pipe_glue_open_segment(ngx_event_pipe_state_t *state,
     }
 
     segment->pool = pool;
+    ngx_event_pipe_segments_open++;
 
     return NGX_OK;
 }
@@ -102,14 +177,23 @@ ngx_event_pipe_glue_close_segment(ngx_event_pipe_state_t *state,
     file = &segment->file->file;
 
     if (segment->pool) {
-        ngx_destroy_pool(segment->pool);
-        segment->pool = NULL;
+        ngx_event_pipe_segment_free(segment);
 
     } else if (file->fd != NGX_INVALID_FILE) {
         ngx_pool_run_cleanup_file(state->pipe->pool, file->fd);
     }
 
     file->fd = NGX_INVALID_FILE;
+}
+
+
+static void
+ngx_event_pipe_segment_free(ngx_event_pipe_segment_t *segment)
+{
+    ngx_destroy_pool(segment->pool);
+
+    segment->pool = NULL;
+    ngx_event_pipe_segments_open--;
 }
 
 
@@ -125,8 +209,7 @@ ngx_event_pipe_segment_cleanup(void *data)
     for (segment = state->segments; segment; segment = segment->next) {
 
         if (segment->pool) {
-            ngx_destroy_pool(segment->pool);
-            segment->pool = NULL;
+            ngx_event_pipe_segment_free(segment);
         }
     }
 }

@@ -354,6 +354,10 @@ ngx_event_pipe_http_count(void *data)
     ngx_http_request_t                 *r;
     ngx_event_pipe_status_main_conf_t  *smcf;
 
+    if (state->watch.timer_set) {
+        ngx_del_timer(&state->watch);
+    }
+
     r = state->pipe->output_ctx;
 
     smcf = ngx_http_get_module_main_conf(r, ngx_event_pipe_status_module);

@@ -8,7 +8,8 @@
 #![forbid(unsafe_code)]
 
 use crate::Abort;
-use crate::nginx::{Counts, End, Link, Links, Pipe, Slot, off_t};
+use crate::linger;
+use crate::nginx::{Counts, End, Linger, Link, Links, Pipe, Slot, State, off_t};
 use crate::read::{downstream_ready, upstream_finished};
 
 /// Where the pipe counts; `None` if it has no state.
@@ -161,8 +162,13 @@ pub(crate) fn end_turn(p: Pipe<'_>, result: Result<(), Abort>) {
 }
 
 fn end(p: Pipe<'_>, counts: Counts<'_>, result: Result<(), Abort>) -> Option<End> {
+    let given_up = linger::reason(p);
+
     if result.is_err() {
-        return Some(End::InternalError);
+        return Some(match given_up {
+            Some(Linger::Breach) => End::UpstreamError,
+            _ => End::InternalError,
+        });
     }
 
     if p.downstream_error() && !counts.header_only() {
@@ -174,7 +180,10 @@ fn end(p: Pipe<'_>, counts: Counts<'_>, result: Result<(), Abort>) -> Option<End
     }
 
     if p.upstream_error() {
-        return Some(End::UpstreamError);
+        return Some(match given_up {
+            Some(Linger::Timeout) => End::UpstreamTimeout,
+            _ => End::UpstreamError,
+        });
     }
 
     p.upstream_eof().then_some(End::UpstreamClosed)
@@ -214,13 +223,20 @@ fn client_is_awaited(p: Pipe<'_>, counts: Counts<'_>) -> bool {
 }
 
 /// Upstream is read until it has no more: if there may be more, no buffer is
-/// free, and nothing could be spilled. Unless it is the rate limit.
+/// free, and nothing could be spilled, or not yet. Unless a rate limit delays it,
+/// or it is not to be read any more.
 fn upstream_is_held_back(p: Pipe<'_>) -> bool {
     let Some(upstream) = p.upstream().filter(|upstream| upstream.is_open()) else {
         return false;
     };
 
-    !upstream_finished(p) && upstream.read().ready() && !upstream.read().delayed()
+    if upstream_finished(p) || linger::reason(p).is_some() {
+        return false;
+    }
+
+    let waits_for_client = p.state().is_some_and(State::waiting);
+
+    waits_for_client || (upstream.read().ready() && !upstream.read().delayed())
 }
 
 /// A read in between makes it another time.

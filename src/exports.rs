@@ -4,7 +4,7 @@
 use core::ffi::{CStr, c_char};
 
 use crate::nginx::{NGX_ABORT, NGX_ERROR, NGX_OK, Pipe, ngx_buf_t, ngx_event_pipe_t, ngx_int_t};
-use crate::{Abort, copy_filter, pipe, recycle};
+use crate::{Abort, copy_filter, pipe, recycle, timers};
 
 /// This library's version, with the zero at its end.
 const VERSION: &CStr =
@@ -80,6 +80,22 @@ pub unsafe extern "C" fn ngx_event_pipe_add_free_buf(
     let result = unsafe { Pipe::enter_with(p, b, recycle::add_free_buf) };
 
     ok_or_error(result.is_some())
+}
+
+/// Looks after a pipe between two calls of [`ngx_event_pipe`], and after the last
+/// one as long as its request lives: restarts the client's timer if the client has
+/// taken something, gives upstream up if that has been silent for too long, and
+/// gives back what has been sent. Called by the module's own timer.
+///
+/// # Safety
+///
+/// As for [`ngx_event_pipe`], which has been called before for `p`, and which is
+/// not running for any pipe. Of the pipe's connections, that to upstream may be
+/// closed or belong to another request already.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ngx_event_pipe_rust_watch(p: *mut ngx_event_pipe_t) {
+    // SAFETY: as this function requires.
+    unsafe { Pipe::enter(p, timers::look) }
 }
 
 /// The version of this library, a string that is never freed. The pipe of

@@ -34,7 +34,7 @@ pub(crate) fn borrow<'p>(p: Pipe<'p>, upstream: Connection<'p>) -> Option<(Link<
     let loan = state.borrow()?;
 
     let Some(link) = p.pool().link_to(loan.raw()) else {
-        take_back(state, loan);
+        give_back(state, loan);
         return None;
     };
 
@@ -97,14 +97,21 @@ pub(crate) fn returns<'p>(p: Pipe<'p>, raw: Buf<'p>) -> bool {
 
     match state.loan().filter(|loan| loan.raw() == raw) {
         Some(loan) => {
-            take_back(state, loan);
+            give_back(state, loan);
             true
         }
         None => false,
     }
 }
 
-fn take_back<'p>(state: State<'p>, loan: Loan<'p>) {
+/// Nobody needs what is lent to this pipe any more.
+pub(crate) fn take_back(p: Pipe<'_>) {
+    if let Some(raw) = lent(p) {
+        returns(p, raw);
+    }
+}
+
+fn give_back<'p>(state: State<'p>, loan: Loan<'p>) {
     state.set_loan(None);
     loan.give_back();
 }

@@ -46,6 +46,8 @@
 //! | `counts.rs` | what a response costs, for the log and the status | |
 //! | `stream.rs` | passes on what has come before a buffer is full | |
 //! | `timers.rs` | how long either side is waited for | |
+//! | `linger.rs` | what an upstream that is given up has sent goes on | |
+//! | `rest.rs` | what goes back when the output is done with it | |
 //! | `copy_filter.rs` | the input filter of protocols without framing | `ngx_event_pipe_copy_input_filter` |
 //! | `dump.rs` | the chains in the debug log | |
 //! | `nginx/` | handles for nginx's structures, calls to its functions | |
@@ -82,11 +84,13 @@ mod dump;
 pub mod exports;
 mod fallback;
 mod lend;
+mod linger;
 mod nginx;
 mod pipe;
 mod rate;
 mod read;
 mod recycle;
+mod rest;
 mod segments;
 mod shadow;
 mod spill;

@@ -6,10 +6,13 @@ use crate::Abort;
 use crate::nginx::Pipe;
 use crate::read::read_upstream;
 use crate::write::{Written, write_to_downstream};
-use crate::{counts, stream, timers, wide};
+use crate::{counts, linger, stream, timers, wide};
 
 /// One turn: does what can be done now, and registers what the next waits for.
 pub(crate) fn run(p: Pipe<'_>, write: bool) -> Result<(), Abort> {
+    #[cfg(ngx_threads)]
+    note_aio(p);
+
     counts::start_turn(p);
     wide::start_turn(p);
 
@@ -18,6 +21,17 @@ pub(crate) fn run(p: Pipe<'_>, write: bool) -> Result<(), Abort> {
     counts::end_turn(p, result);
 
     result
+}
+
+/// A thread may have been given work for the request since the last turn, by
+/// whoever sends from its files: HTTP/2 does that between two turns, and which
+/// file's handler it asks decides whether the pipe is told. (nginx asks the
+/// request only before the pipe writes.)
+#[cfg(ngx_threads)]
+fn note_aio(p: Pipe<'_>) {
+    if p.state().is_some() {
+        p.set_aio(p.request_aio());
+    }
 }
 
 /// Sends first if `write` is set, then reads and sends in turn for as long as a
@@ -41,11 +55,15 @@ fn turn(p: Pipe<'_>, mut write: bool) -> Result<(), Abort> {
 
         read_upstream(p)?;
 
-        if !p.read() && !p.upstream_blocked() && !stream::flush(p)? {
+        if !p.read() && !p.upstream_blocked() && !stream::flush(p)? && !linger::flush(p)? {
             break;
         }
 
         write = true;
+    }
+
+    if let Some(end) = linger::end(p) {
+        return end;
     }
 
     await_upstream(p)?;

@@ -5,18 +5,20 @@
 use core::num::NonZeroU64;
 
 use crate::nginx::{
-    Connection, Link, Links, NGX_AGAIN, NGX_ERROR, Pipe, TempFile, clock, debug, ngx_msec_t, off_t,
-    wall_clock,
+    Connection, Linger, Link, Links, NGX_AGAIN, NGX_ERROR, Pipe, TempFile, clock, debug,
+    ngx_msec_t, off_t, wall_clock,
 };
 #[cfg(ngx_have_kqueue)]
 use crate::nginx::{Level, error};
 use crate::shadow::remove_shadow_links;
 use crate::spill::{Spilled, spill};
-use crate::{Abort, counts, delay, dump, fallback, lend, rate, segments, stream, wide};
+use crate::{Abort, counts, delay, dump, fallback, lend, linger, rate, segments, stream, wide};
 
 /// Why a pass over upstream ends before its end.
 enum Leave {
     Abort,
+    /// Nothing more can be read, but all that was passed on before is in order.
+    GivenUp(Linger),
     /// A thread is writing to the temporary file; its completion starts the
     /// next pass.
     Pending,
@@ -43,7 +45,12 @@ enum Received<'p> {
 pub(crate) fn read_upstream(p: Pipe<'_>) -> Result<(), Abort> {
     match pass(p) {
         Ok(()) | Err(Leave::Pending) => Ok(()),
-        Err(Leave::Abort) => Err(Abort),
+        Err(Leave::GivenUp(why)) if linger::start(p, why) => {
+            linger::keep_no_more(p);
+            p.set_read(true);
+            Ok(())
+        }
+        Err(Leave::GivenUp(_) | Leave::Abort) => Err(Abort),
     }
 }
 
@@ -56,6 +63,12 @@ fn pass(p: Pipe<'_>) -> Result<(), Leave> {
 
     #[cfg(ngx_threads)]
     collect_thread_write(p)?;
+
+    if let Some(why) = linger::reason(p) {
+        linger::keep_no_more(p);
+        pass_last_buffer(p, why);
+        return Ok(());
+    }
 
     debug!(p.log(), c"pipe read upstream: %d", upstream.read().ready());
 
@@ -332,12 +345,12 @@ fn take_raw_bufs<'p>(
     limit: off_t,
 ) -> Result<Option<Link<'p>>, Leave> {
     let chain = match take_free_raw_bufs(p) {
-        None if p.allocated() < p.bufs_num() => Some(allocate(p)?),
+        None if p.allocated() < p.bufs_num() => Some(allocate(p).map_err(no_memory)?),
         free => free,
     };
 
     if let Some(chain) = chain {
-        wide::extend(p, upstream, chain, limit)?;
+        wide::extend(p, upstream, chain, limit).map_err(no_memory)?;
         return Ok(Some(chain));
     }
 
@@ -355,6 +368,10 @@ fn take_raw_bufs<'p>(
     }
 
     spill_for_raw_bufs(p)
+}
+
+fn no_memory(_: Abort) -> Leave {
+    Leave::GivenUp(Linger::NoMemory)
 }
 
 /// All free raw buffers, or the first of them in single-buffer mode.
@@ -418,7 +435,7 @@ fn file_for_spill<'p>(p: Pipe<'p>) -> Option<TempFile<'p>> {
         return p.temp_file();
     }
 
-    if fallback::is_memory_only(p) || delay::is_too_early(p) {
+    if fallback::is_memory_only(p) || stream::is_live(p) || delay::is_too_early(p) {
         return None;
     }
 
@@ -431,7 +448,7 @@ fn file_for_spill<'p>(p: Pipe<'p>) -> Option<TempFile<'p>> {
 /// Distributes `size` received bytes over the chain. Each buffer that they fill
 /// goes through the input filter, the others stay free; the first of them may
 /// be filled in part.
-fn pass_full_buffers<'p>(p: Pipe<'p>, chain: Link<'p>, size: isize) -> Result<(), Abort> {
+fn pass_full_buffers<'p>(p: Pipe<'p>, chain: Link<'p>, size: isize) -> Result<(), Leave> {
     p.set_read_length(p.read_length().wrapping_add(size as off_t));
     p.set_free_raw_bufs(None);
 
@@ -477,7 +494,7 @@ fn pass_full_buffers<'p>(p: Pipe<'p>, chain: Link<'p>, size: isize) -> Result<()
 }
 
 /// Numbers the raw buffer and passes it to the input filter.
-fn pass_raw_buf<'p>(p: Pipe<'p>, link: Link<'p>) -> Result<(), Abort> {
+fn pass_raw_buf<'p>(p: Pipe<'p>, link: Link<'p>) -> Result<(), Leave> {
     let raw = link.buf();
     let num = p.num();
     let end = p.input_end();
@@ -485,20 +502,39 @@ fn pass_raw_buf<'p>(p: Pipe<'p>, link: Link<'p>) -> Result<(), Abort> {
     raw.set_num(num);
     p.set_num(num.wrapping_add(1));
 
-    p.input_filter(raw).map_err(|_| Abort)?;
+    let result = p.input_filter(raw);
+
+    // Before it fails, it may have found something.
     counts::queued(p, end);
 
-    Ok(())
+    result.map_err(|_| Leave::GivenUp(Linger::Breach))
+}
+
+/// Nothing more comes of upstream, whose time is over: a partly filled buffer
+/// need not wait for it. What the input filter does not understand of that does
+/// not matter any more.
+fn pass_last_buffer(p: Pipe<'_>, why: Linger) {
+    let partial = p
+        .free_raw_bufs()
+        .filter(|link| why == Linger::Timeout && link.buf().len() > 0);
+
+    if let Some(link) = partial {
+        p.set_free_raw_bufs(link.next());
+        p.set_read(true);
+
+        let _ = pass_raw_buf(p, link);
+    }
 }
 
 /// If a partly filled buffer holds all that is still awaited, it need not wait
-/// to be full, nor has that of a stream to. And with nothing awaited any more,
-/// upstream is done.
-fn pass_partial_buffer(p: Pipe<'_>) -> Result<(), Abort> {
+/// to be full, nor has that of a stream to, nor one in which the response seems
+/// to end. And with nothing awaited any more, upstream is done.
+fn pass_partial_buffer(p: Pipe<'_>) -> Result<(), Leave> {
     if let Some(link) = p.free_raw_bufs() {
         let is_last = p.length() != -1 && link.buf().len() as off_t >= p.length();
 
-        let goes_on = !is_last && stream::goes_on(p, link.buf());
+        let goes_on =
+            !is_last && (stream::goes_on(p, link.buf()) || stream::seems_ended(p, link.buf()));
 
         if goes_on {
             p.set_read(true);
@@ -521,7 +557,7 @@ fn pass_partial_buffer(p: Pipe<'_>) -> Result<(), Abort> {
 
 /// Upstream has closed or failed: passes the partly filled buffer on and frees
 /// the memory of those that were never used again.
-fn pass_rest_of_finished(p: Pipe<'_>) -> Result<(), Abort> {
+fn pass_rest_of_finished(p: Pipe<'_>) -> Result<(), Leave> {
     if !p.upstream_eof() && !p.upstream_error() {
         return Ok(());
     }

@@ -7,11 +7,20 @@
 //!
 //! No byte of a file is ever written again, because the kernel may still be
 //! sending it. It keeps what it needs of a file that is closed.
+//!
+//! Who may still hold a file whose file buffers have all been sent: a filter that
+//! has taken a buffer for done and refers to its file nevertheless. The copy filter
+//! does so, and says when; of nginx's other filters none does; of filters that are
+//! not nginx's it is not known. Where it is not known (`Pipe::may_close`), the file
+//! stays open until the request ends, and there is no other one.
+//!
+//! A file takes a descriptor that nginx would not need, so there are no more of them
+//! in a worker than it has in addition to those (`may_open_file`); without one, a
+//! response goes on with the file it has.
 
 #![forbid(unsafe_code)]
 
-use crate::Abort;
-use crate::nginx::{Buf, Link, Links, Pipe, Segment, State, TempFile, off_t};
+use crate::nginx::{Buf, Link, Links, Pipe, Segment, State, TempFile, may_open_file, off_t};
 
 /// How large a file becomes, as a part of the limit and at the most.
 const PARTS: off_t = 8;
@@ -38,7 +47,7 @@ fn sizes(p: Pipe<'_>) -> (off_t, off_t) {
 }
 
 /// Before something that is not kept is spilled: makes sure that it goes to a
-/// file that may take it. Without memory, that is the last one.
+/// file that may take it. Without memory or a descriptor, that is the last one.
 pub(crate) fn prepare(p: Pipe<'_>) {
     let Some(state) = begin(p) else {
         return;
@@ -57,11 +66,7 @@ fn begin<'p>(p: Pipe<'p>) -> Option<State<'p>> {
         .filter(|_| p.max_temp_file_size() > 0 && !p.cyclic_temp_file())?;
 
     if state.segments().is_none() {
-        let is_new = p.temp_file().is_some_and(|file| file.offset() == 0);
-
-        if !is_new || !p.may_close() {
-            return None;
-        }
+        p.temp_file().filter(|file| file.offset() == 0)?;
 
         let first = state.new_segment()?;
         state.set_segments(Some(first));
@@ -81,8 +86,17 @@ fn is_full<'p>(p: Pipe<'p>, last: Segment<'p>) -> bool {
     written >= size || (written > 0 && last.awaited() == 0 && with_write > p.max_temp_file_size())
 }
 
+/// Whether there may be another file.
+fn may_follow(p: Pipe<'_>, state: State<'_>) -> bool {
+    !state.has_last_file() && may_open_file() && p.may_close()
+}
+
 /// Takes a spare segment, or a new one, to write to from now on.
 fn follow<'p>(p: Pipe<'p>, state: State<'p>) -> Option<()> {
+    if !may_follow(p, state) {
+        return None;
+    }
+
     let last = state.last_segment()?;
     let next = match state.spare_segments() {
         Some(spare) => {
@@ -93,21 +107,31 @@ fn follow<'p>(p: Pipe<'p>, state: State<'p>) -> Option<()> {
         None => state.new_segment()?,
     };
 
+    if state.open(next).is_err() {
+        // That has been logged, once for the response.
+        state.set_has_last_file(true);
+        return None;
+    }
+
     last.set_next(Some(next));
     state.set_last_segment(Some(next));
     p.set_temp_file(Some(next.file()));
 
-    close_sent(state);
+    close_sent(p, state);
 
     Some(())
 }
 
 /// Bytes that count for the limit: those on disk, and those among them that wait
-/// to be sent with the reserve.
+/// to be sent with the reserve, which is for the next file.
 pub(crate) fn used<'p>(p: Pipe<'p>, file: TempFile<'p>) -> off_t {
     let Some(state) = state(p) else {
         return file.offset();
     };
+
+    if !may_follow(p, state) {
+        return state.on_disk();
+    }
 
     let (_, reserve) = sizes(p);
     let unsent = state.on_disk().wrapping_sub(sent_of_oldest(p, state));
@@ -134,14 +158,6 @@ fn sent_of<'p>(p: Pipe<'p>, oldest: Segment<'p>) -> off_t {
         .map_or(0, Buf::file_pos)
 }
 
-/// The file that is written to next has to be there.
-pub(crate) fn open(p: Pipe<'_>) -> Result<(), Abort> {
-    match state(p).and_then(|state| Some((state, state.last_segment()?))) {
-        Some((state, last)) => state.open(last),
-        None => Ok(()),
-    }
-}
-
 /// So many bytes are in the file now, a file buffer of their own included.
 pub(crate) fn written(p: Pipe<'_>, size: off_t) {
     if let Some(state) = state(p) {
@@ -166,17 +182,26 @@ pub(crate) fn done<'p>(p: Pipe<'p>, buf: Buf<'p>) {
     while let Some(segment) = next {
         if segment.file().file() == buf.file() {
             segment.set_awaited(segment.awaited().saturating_sub(1));
-            return close_sent(state);
+            return close_sent(p, state);
         }
         next = segment.next();
     }
 }
 
-/// Closes the oldest files as long as nothing of them is awaited, but never the
-/// one that is written to.
-fn close_sent(state: State<'_>) {
+/// Nothing more is written: the last file need not stay open either.
+pub(crate) fn finish(p: Pipe<'_>) {
+    if let Some(state) = state(p) {
+        close_sent(p, state);
+    }
+}
+
+/// Closes the oldest files as long as nothing of them is awaited and nobody else
+/// refers to them, but never the one that is written to.
+fn close_sent<'p>(p: Pipe<'p>, state: State<'p>) {
     while let Some(oldest) = state.segments() {
-        if oldest.awaited() > 0 || state.last_segment() == Some(oldest) {
+        let is_written = !state.finished() && state.last_segment() == Some(oldest);
+
+        if oldest.awaited() > 0 || is_written || !p.may_close() {
             return;
         }
 
@@ -184,7 +209,9 @@ fn close_sent(state: State<'_>) {
         state.set_on_disk(state.on_disk().wrapping_sub(oldest.file().offset()));
         state.close(oldest);
 
-        if oldest.is_own() {
+        // A build for debugging never has a file where a closed one was: whoever
+        // still refers to that gets an error.
+        if oldest.is_own() && cfg!(not(ngx_debug)) {
             oldest.file().set_offset(0);
             oldest.set_next(state.spare_segments());
             state.set_spare_segments(Some(oldest));

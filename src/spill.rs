@@ -38,10 +38,6 @@ pub(crate) fn spill(p: Pipe<'_>) -> Result<Spilled, Abort> {
         return Ok(Spilled::Busy);
     };
 
-    if segments::open(p).is_err() {
-        return failed(p, chain);
-    }
-
     #[cfg(ngx_threads)]
     prepare_thread_write(p, file);
 

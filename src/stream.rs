@@ -62,6 +62,22 @@ pub(crate) fn follows_up(p: Pipe<'_>) -> bool {
     p.busy().is_some() && state(p).is_some()
 }
 
+/// Whether the client is to get what is new: what it does not take holds upstream
+/// back, and is not put on disk, from where it would get ever older parts.
+pub(crate) fn is_live(p: Pipe<'_>) -> bool {
+    p.state().is_some_and(State::live)
+}
+
+/// Whether a partly filled buffer goes on because the response seems to end in
+/// it, and nothing else tells so: the peer may leave the connection open.
+pub(crate) fn seems_ended<'p>(p: Pipe<'p>, raw: Buf<'p>) -> bool {
+    let may_look = p
+        .state()
+        .is_some_and(|state| state.settings().stream() && !p.single_buf());
+
+    may_look && raw.len() > 0 && !has_more(p) && p.seems_ended(raw)
+}
+
 /// At the end of a turn, nothing is to be kept back: not the header that nothing
 /// has come after, nor what was handed over when more seemed to follow. Tells
 /// whether there was something.
@@ -76,6 +92,13 @@ pub(crate) fn flush(p: Pipe<'_>) -> Result<bool, Abort> {
         return Ok(false);
     }
 
+    flush_output(p, state)?;
+
+    Ok(true)
+}
+
+/// Has the output, and the filters before it, send all that they hold.
+pub(crate) fn flush_output<'p>(p: Pipe<'p>, state: State<'p>) -> Result<(), Abort> {
     let link = p
         .pool()
         .flush_buf()
@@ -93,5 +116,5 @@ pub(crate) fn flush(p: Pipe<'_>) -> Result<bool, Abort> {
         fail(p)?;
     }
 
-    Ok(true)
+    Ok(())
 }

@@ -2,10 +2,22 @@
 //! has made progress, and left alone when only the other has. With
 //! `event_pipe_separate_timeouts off`, as in nginx, whatever happens on either
 //! side restarts both.
+//!
+//! A peer makes progress when it takes or sends something at its own end, below
+//! the buffers of TLS, of HTTP/2 and of the socket. Of those the pipe hears only
+//! when they are full or empty, so while the client is waited for, it is looked at
+//! between the turns as well: at every sixteenth of `send_timeout`. A client that
+//! takes nothing is given up after that time and a sixteenth of it at the latest.
+//! This goes on when the pipe is at its end, until the client has everything. Where
+//! there is no way to tell what the client does, its timer is nginx's.
+//!
+//! As long as the client has something to take, upstream's event has no timer,
+//! which would end the response: the watch gives upstream up in time (`linger`).
 
 #![forbid(unsafe_code)]
 
-use crate::nginx::{Connection, Event, Pipe, State, ngx_msec_t};
+use crate::nginx::{Connection, Event, Linger, Pipe, Progress, State, clock, ngx_msec_t};
+use crate::{linger, rest};
 
 /// The state of a pipe whose timers are separate.
 fn state<'p>(p: Pipe<'p>) -> Option<State<'p>> {
@@ -15,40 +27,137 @@ fn state<'p>(p: Pipe<'p>) -> Option<State<'p>> {
 
 /// Upstream is waited for, or not any more.
 pub(crate) fn watch_upstream<'p>(p: Pipe<'p>, upstream: Connection<'p>) {
-    watch(upstream.read(), p.read_timeout(), || {
-        state(p).is_none_or(|state| {
-            let before = state.received();
-            state.set_received(p.read_length());
-            before != p.read_length()
-        })
-    });
+    let event = upstream.read();
+
+    let Some(state) = state(p) else {
+        return run(event, p.read_timeout());
+    };
+
+    let progressed = state.upstream_progressed();
+
+    if progressed || !is_awaited(event) {
+        state.set_upstream_since(clock());
+    }
+
+    if event.delayed() {
+        // The timer is that of a rate limit, or of the wait for the client.
+        return;
+    }
+
+    let left = left(state.upstream_since(), p.read_timeout());
+
+    if !is_awaited(event) || state.linger().is_some() {
+        stop(event);
+    } else if linger::owes_client(p) {
+        stop(event);
+        state.watch(left);
+    } else if progressed || !event.timer_set() {
+        event.add_timer(left);
+    }
 }
 
 /// The client is waited for, or not any more.
 pub(crate) fn watch_downstream<'p>(p: Pipe<'p>, downstream: Connection<'p>) {
-    watch(downstream.write(), p.send_timeout(), || {
-        state(p).is_none_or(|state| {
-            let before = state.sent();
-            state.set_sent(downstream.sent());
-            before != downstream.sent()
-        })
-    });
-}
+    let event = downstream.write();
 
-/// The timer runs exactly while the peer is waited for. That of a delayed event
-/// belongs to the rate limit.
-fn watch(event: Event<'_>, timeout: ngx_msec_t, has_progressed: impl FnOnce() -> bool) {
+    let Some(state) = state(p) else {
+        return run(event, p.send_timeout());
+    };
+
     if event.delayed() {
         return;
     }
 
-    let has_progressed = has_progressed();
+    if !is_awaited(event) {
+        return stop(event);
+    }
 
-    if event.active() && !event.ready() {
-        if has_progressed || !event.timer_set() {
-            event.add_timer(timeout);
-        }
-    } else if event.timer_set() {
+    let progressed = state.client_progress() != Progress::Nothing;
+
+    if progressed || !event.timer_set() {
+        event.add_timer(p.send_timeout());
+    }
+
+    state.watch(rest::interval(p));
+}
+
+/// The rule of nginx: the timer runs exactly while the peer is waited for, and
+/// starts anew whenever anything happens. That of a delayed event belongs to the
+/// rate limit.
+fn run(event: Event<'_>, timeout: ngx_msec_t) {
+    if event.delayed() {
+        return;
+    }
+
+    if is_awaited(event) {
+        event.add_timer(timeout);
+    } else {
+        stop(event);
+    }
+}
+
+fn is_awaited(event: Event<'_>) -> bool {
+    event.active() && !event.ready() && !event.delayed()
+}
+
+fn stop(event: Event<'_>) {
+    if event.timer_set() {
         event.del_timer();
+    }
+}
+
+/// What is left of a time-out that has begun at `since`.
+fn left(since: ngx_msec_t, timeout: ngx_msec_t) -> ngx_msec_t {
+    timeout.saturating_sub(clock().wrapping_sub(since))
+}
+
+/// Between two turns of the pipe, and after the last one: looks after both sides.
+pub(crate) fn look(p: Pipe<'_>) {
+    let Some(state) = p.state() else {
+        return;
+    };
+
+    rest::give_back_sent(p, state);
+
+    let separate = state.settings().separate_timeouts();
+    let watches_client = separate && look_at_client(p, state);
+
+    if watches_client || rest::is_left(state) {
+        state.watch(rest::interval(p));
+    }
+
+    if separate && !state.finished() {
+        look_at_upstream(p, state);
+    }
+}
+
+/// Restarts the client's timer if it has taken something. Tells whether it is
+/// still waited for.
+fn look_at_client<'p>(p: Pipe<'p>, state: State<'p>) -> bool {
+    if state.client_progress() == Progress::Made {
+        p.restart_send_timer();
+    }
+
+    // A rate limit's timer runs as well.
+    p.downstream().write().timer_set()
+}
+
+/// Gives upstream up if its time is over.
+fn look_at_upstream<'p>(p: Pipe<'p>, state: State<'p>) {
+    let Some(upstream) = p.upstream().filter(|_| p.has_upstream()) else {
+        return;
+    };
+
+    let event = upstream.read();
+
+    if !is_awaited(event) || event.timer_set() || state.linger().is_some() {
+        return;
+    }
+
+    match left(state.upstream_since(), p.read_timeout()) {
+        0 if linger::start(p, Linger::Timeout) => p.give_up_upstream(),
+        // Nothing is owed to the client any more: nginx ends the response.
+        0 => event.add_timer(0),
+        left => state.watch(left),
     }
 }

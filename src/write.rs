@@ -9,7 +9,7 @@ use crate::read::{downstream_ready, upstream_finished};
 use crate::recycle::{drain_chains, release};
 #[cfg(ngx_threads)]
 use crate::spill::spill;
-use crate::{Abort, busy, counts, lend, segments, stream, wide};
+use crate::{Abort, busy, counts, lend, rest, segments, stream, wide};
 
 /// How many times in a row the output is flushed in vain before it must be
 /// someone else's turn: with asynchronous I/O it may hold on to what it has.
@@ -105,8 +105,9 @@ pub(crate) fn fail(p: Pipe<'_>) -> Result<(), Abort> {
 /// Upstream is finished, so no buffer is needed to receive into: hands over all
 /// there is, whatever the busy size.
 fn send_rest(p: Pipe<'_>) -> Result<(), Abort> {
-    let rest = counts::start_rest(p);
+    let unsent = counts::start_rest(p);
 
+    rest::hand_over(p);
     keep_from_recycling(p.busy());
 
     if let Some(chain) = p.out() {
@@ -141,7 +142,8 @@ fn send_rest(p: Pipe<'_>) -> Result<(), Abort> {
     debug!(p.log(), c"pipe write downstream done");
 
     p.set_downstream_done(true);
-    counts::rest_written(p, rest);
+    counts::rest_written(p, unsent);
+    rest::finish(p);
 
     Ok(())
 }

@@ -24,8 +24,6 @@ handle! {
     always write: Event => write;
     /// The socket.
     value fd: ngx_fd_t => fd;
-    /// Bytes that have gone out so far, `sent`.
-    value sent: off_t => sent;
     value recv_chain: RecvChain => recv_chain_function;
 }
 

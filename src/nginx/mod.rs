@@ -35,7 +35,7 @@ pub(crate) use event::{Connection, Event};
 pub(crate) use file::TempFile;
 pub(crate) use log::{Format, Level, debug, error};
 pub(crate) use pipe::{FilterError, Pipe, clock, wall_clock};
-pub(crate) use state::{Counts, End, Loan, Segment, State};
+pub(crate) use state::{Counts, End, Linger, Loan, Progress, Segment, State, may_open_file};
 
 /// Ends the process, abort(3).
 #[cfg(all(debug_assertions, not(any(test, feature = "std"))))]

@@ -76,7 +76,7 @@ handle! {
     flag cyclic_temp_file: (cyclic_temp_file_raw, set_cyclic_temp_file_raw) => cyclic_temp_file;
     /// A thread or the kernel is busy with the file.
     #[cfg(ngx_threads)]
-    flag aio: (aio_raw, set_aio_raw) => aio;
+    flag aio: (aio_raw, set_aio_raw) => aio, set_aio;
 
     /// Raw buffers that were allocated so far.
     value allocated: ngx_int_t => allocated, set_allocated;

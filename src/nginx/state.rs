@@ -5,9 +5,12 @@
 use super::bindings::{
     self, NGX_EVENT_PIPE_END_CLIENT_ERROR, NGX_EVENT_PIPE_END_COMPLETE,
     NGX_EVENT_PIPE_END_INTERNAL_ERROR, NGX_EVENT_PIPE_END_UPSTREAM_CLOSED,
-    NGX_EVENT_PIPE_END_UPSTREAM_ERROR, NGX_OK, ngx_event_pipe_counts_t, ngx_event_pipe_loan_s,
-    ngx_event_pipe_segment_s, ngx_event_pipe_settings_t, ngx_event_pipe_state_t, ngx_flag_t,
-    ngx_int_t, ngx_msec_t, ngx_uint_t, off_t,
+    NGX_EVENT_PIPE_END_UPSTREAM_ERROR, NGX_EVENT_PIPE_END_UPSTREAM_TIMEOUT,
+    NGX_EVENT_PIPE_LINGER_BREACH, NGX_EVENT_PIPE_LINGER_NO_MEMORY, NGX_EVENT_PIPE_LINGER_NOT,
+    NGX_EVENT_PIPE_LINGER_TIMEOUT, NGX_EVENT_PIPE_PROGRESS_MADE, NGX_EVENT_PIPE_PROGRESS_NONE,
+    NGX_OK, ngx_event_pipe_counts_t, ngx_event_pipe_loan_s, ngx_event_pipe_segment_s,
+    ngx_event_pipe_settings_t, ngx_event_pipe_state_t, ngx_flag_t, ngx_int_t, ngx_msec_t,
+    ngx_uint_t, off_t,
 };
 use super::chain::{Buf, Link};
 use super::file::TempFile;
@@ -38,6 +41,8 @@ handle! {
     link last_segment: Segment => last_segment, set_last_segment;
     /// Those that can be used again.
     link spare_segments: Segment => spare_segments, set_spare_segments;
+    /// Another file could not be opened: it is not tried again.
+    flag has_last_file: (has_last_file_raw, set_has_last_file_raw) => has_last_file, set_has_last_file;
     /// Bytes in all of them.
     value on_disk: off_t => on_disk, set_on_disk;
     /// The steady clock when the response started.
@@ -55,10 +60,22 @@ handle! {
     value behind_since: ngx_msec_t => behind_since, set_behind_since;
     /// What upstream has sent goes to the client at once.
     flag stream: (stream_raw, set_stream_raw) => stream;
-    /// `read_length` when upstream's timer was last looked after; -1 at first.
-    value received: off_t => received, set_received;
-    /// `sent` of the client when its timer was; -1 at first.
-    value sent: off_t => sent, set_sent;
+    /// The client of the stream must not be given ever older parts of it.
+    flag live: (live_raw, set_live_raw) => live;
+    /// The steady clock when upstream last made progress, or was not waited for.
+    value upstream_since: ngx_msec_t => upstream_since, set_upstream_since;
+    /// The steady clock when the client last made progress, or was not waited
+    /// for.
+    value client_since: ngx_msec_t => client_since, set_client_since;
+    value linger: ngx_uint_t => linger_raw, set_linger_raw;
+    /// The output was given all there is.
+    flag finished: (finished_raw, set_finished_raw) => finished, set_finished;
+    /// What the output was given last and may still hold: `busy` of then.
+    link last_busy: Link => last_busy, set_last_busy;
+    /// Likewise, `out` of then.
+    link last_out: Link => last_out, set_last_out;
+    /// Likewise, `in` of then.
+    link last_in: Link => last_in, set_last_in;
     /// The output has been told not to keep back what it was given last.
     flag flushed: (flushed_raw, set_flushed_raw) => flushed, set_flushed;
 }
@@ -71,11 +88,12 @@ handle! {
     /// Bytes that a worker may lend in all, `event_pipe_lend`.
     value lend: usize => lend;
     value spill_fallback: ngx_flag_t => spill_fallback_flag;
-    value spill_segments: ngx_flag_t => spill_segments_flag;
+    value spill_segments: ngx_uint_t => spill_segments_choice;
     /// How long a client may hold upstream back before its response is spilled,
     /// `event_pipe_spill_delay`, in milliseconds.
     value spill_delay: ngx_msec_t => spill_delay;
     value separate_timeouts: ngx_flag_t => separate_timeouts_flag;
+    value stream: ngx_uint_t => stream_choice;
 }
 
 impl Settings<'_> {
@@ -93,7 +111,12 @@ impl Settings<'_> {
 
     /// Whether what is spilled goes to several files, `event_pipe_spill_segments`.
     pub(crate) fn spill_segments(self) -> bool {
-        self.spill_segments_flag() != 0
+        self.spill_segments_choice() != 0
+    }
+
+    /// Whether anything may go on before a buffer is full, `event_pipe_stream`.
+    pub(crate) fn stream(self) -> bool {
+        self.stream_choice() != 0
     }
 
     /// Whether the timer of either side is its own,
@@ -151,10 +174,36 @@ pub(crate) enum End {
     UpstreamClosed = NGX_EVENT_PIPE_END_UPSTREAM_CLOSED,
     /// Reading from upstream has failed, or it has broken its protocol.
     UpstreamError = NGX_EVENT_PIPE_END_UPSTREAM_ERROR,
+    /// Upstream has not sent anything for too long.
+    UpstreamTimeout = NGX_EVENT_PIPE_END_UPSTREAM_TIMEOUT,
     /// The output has failed.
     ClientError = NGX_EVENT_PIPE_END_CLIENT_ERROR,
     /// There was no memory, or no room on the disk, or likewise.
     InternalError = NGX_EVENT_PIPE_END_INTERNAL_ERROR,
+}
+
+/// Why nothing more is read of upstream, although what it has sent has yet to be
+/// taken by the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Linger {
+    /// Upstream has not sent anything for too long.
+    Timeout = NGX_EVENT_PIPE_LINGER_TIMEOUT,
+    /// The input filter does not understand what upstream has sent.
+    Breach = NGX_EVENT_PIPE_LINGER_BREACH,
+    /// There is no memory to read on.
+    NoMemory = NGX_EVENT_PIPE_LINGER_NO_MEMORY,
+}
+
+/// What the client has done since it was last looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Nothing.
+    Nothing,
+    /// It has taken something.
+    Made,
+    /// There is no way to tell.
+    Unknown,
 }
 
 impl Counts<'_> {
@@ -212,6 +261,12 @@ handle! {
     value awaited: ngx_uint_t => awaited, set_awaited;
 }
 
+/// Whether the worker may open one more file than nginx would.
+pub(crate) fn may_open_file() -> bool {
+    // SAFETY: compares two variables of this worker's.
+    unsafe { bindings::ngx_event_pipe_glue_may_open() != 0 }
+}
+
 impl Segment<'_> {
     /// Whether it has a file of its own, not nginx's.
     pub(crate) fn is_own(self) -> bool {
@@ -267,6 +322,50 @@ impl<'p> State<'p> {
         unsafe { bindings::ngx_event_pipe_glue_close_segment(self.as_raw(), segment.as_raw()) }
     }
 
+    /// Why nothing more is read of upstream; `None` as long as it is read.
+    pub(crate) fn linger(self) -> Option<Linger> {
+        match self.linger_raw() as u32 {
+            NGX_EVENT_PIPE_LINGER_NOT => None,
+            NGX_EVENT_PIPE_LINGER_TIMEOUT => Some(Linger::Timeout),
+            NGX_EVENT_PIPE_LINGER_BREACH => Some(Linger::Breach),
+            _ => Some(Linger::NoMemory),
+        }
+    }
+
+    /// Notes that nothing more is to be read of upstream.
+    pub(crate) fn set_linger(self, why: Linger) {
+        self.set_linger_raw(why as ngx_uint_t);
+    }
+
+    /// What the client has done since the last call of this function: seen
+    /// below the socket's buffer, TLS and HTTP/2.
+    pub(crate) fn client_progress(self) -> Progress {
+        // SAFETY: a live state, whose pipe is the one at hand.
+        match unsafe { bindings::ngx_event_pipe_glue_client_progress(self.as_raw()) } as u32 {
+            NGX_EVENT_PIPE_PROGRESS_NONE => Progress::Nothing,
+            NGX_EVENT_PIPE_PROGRESS_MADE => Progress::Made,
+            _ => Progress::Unknown,
+        }
+    }
+
+    /// Whether upstream has sent anything since the last call of this function,
+    /// be it a part of what TLS needs. The pipe has a connection to upstream.
+    pub(crate) fn upstream_progressed(self) -> bool {
+        // SAFETY: a live state, whose pipe is the one at hand and has a
+        // connection to upstream, says the caller.
+        let progress = unsafe { bindings::ngx_event_pipe_glue_upstream_progress(self.as_raw()) };
+
+        progress as u32 != NGX_EVENT_PIPE_PROGRESS_NONE
+    }
+
+    /// Has the pipe looked after between its turns, in so many milliseconds if
+    /// not before.
+    pub(crate) fn watch(self, timer: ngx_msec_t) {
+        // SAFETY: a live state, whose timer stops at the latest when its pool
+        // is destroyed.
+        unsafe { bindings::ngx_event_pipe_glue_watch(self.as_raw(), timer) }
+    }
+
     /// Takes a loan from the worker; `None` if it has lent what it may, or if
     /// there is no memory. It is the state's until it is given back, which
     /// nginx does when it destroys the pool at the latest.
@@ -294,11 +393,46 @@ impl<'p> Pipe<'p> {
         unsafe { State::from_raw(state) }
     }
 
-    /// Whether nothing refers to a file any more once the pipe's file buffers of
-    /// it are sent.
+    /// Whether nobody refers to a file any more once the pipe's file buffers of
+    /// it are sent; false also if that is not known.
     pub(crate) fn may_close(self) -> bool {
         // SAFETY: a pipe that has a state, so it is a request's.
         unsafe { bindings::ngx_event_pipe_glue_may_close(self.as_raw()) != 0 }
+    }
+
+    /// Whether a thread, or the kernel, has something to do for the request:
+    /// `r->aio`.
+    #[cfg(ngx_threads)]
+    pub(crate) fn request_aio(self) -> bool {
+        // SAFETY: a pipe that has a state, so it is a request's.
+        unsafe { bindings::ngx_event_pipe_glue_aio(self.as_raw()) != 0 }
+    }
+
+    /// Whether a raw buffer's data seems to end with the end of the response.
+    pub(crate) fn seems_ended(self, raw: Buf<'p>) -> bool {
+        // SAFETY: a pipe that has a state, so it is a request's, and one of its
+        // raw buffers, whose memory it still has.
+        unsafe { bindings::ngx_event_pipe_glue_seems_ended(self.as_raw(), raw.as_raw()) != 0 }
+    }
+
+    /// Whether the connection to upstream is still this pipe's: nginx may have
+    /// closed it, or be using it for another request, without a word.
+    pub(crate) fn has_upstream(self) -> bool {
+        // SAFETY: a pipe that has a state, so it is a request's.
+        unsafe { bindings::ngx_event_pipe_glue_has_upstream(self.as_raw()) != 0 }
+    }
+
+    /// Restarts the timer of whoever waits for the client, if it runs.
+    pub(crate) fn restart_send_timer(self) {
+        // SAFETY: a pipe that has a state, so it is a request's.
+        unsafe { bindings::ngx_event_pipe_glue_restart_send_timer(self.as_raw()) }
+    }
+
+    /// Logs that upstream has timed out, and has the pipe called for it.
+    pub(crate) fn give_up_upstream(self) {
+        // SAFETY: a pipe that has a state, so it is a request's, and whose
+        // connection to upstream is its own, says the caller.
+        unsafe { bindings::ngx_event_pipe_glue_give_up_upstream(self.as_raw()) }
     }
 
     /// The request gives up what was to be kept of this response, in a cache or

@@ -44,6 +44,7 @@ const GLUE: &[&str] = &[
     "ngx_event_pipe_glue_borrow",
     "ngx_event_pipe_glue_give_back",
     "ngx_event_pipe_glue_segment",
+    "ngx_event_pipe_glue_close_segment",
     "ngx_event_pipe_glue_add_timer",
 ];
 
@@ -70,6 +71,8 @@ const CONDITIONS: &[(&str, &str)] = &[
     // Events tell what kqueue knows. Nothing of this needs a BSD: what would
     // call kqueue is not compiled.
     ("NGX_HAVE_KQUEUE", "c_has_kqueue"),
+    // Temporary files that are closed are not used again.
+    ("NGX_DEBUG", "c_has_debug"),
     // Connections may have TLS, of which the code for kqueue wants to know.
     ("NGX_SSL", "c_has_ssl"),
 ];
@@ -217,10 +220,11 @@ impl Nginx {
             .clang_args(["-I.", "-I../../nginx-module"])
             .allowlist_type("ngx_event_pipe_t|ngx_temp_file_t|ngx_thread_task_t|ngx_path_t")
             .allowlist_function("(stock_)?ngx_event_pipe(_copy_input_filter|_add_free_buf)?")
-            .allowlist_function("real_ngx_event_pipe_glue_(borrow|give_back|segment|msec)")
+            .allowlist_function("real_ngx_event_pipe_glue_(borrow|give_back|(close_)?segment)")
             .allowlist_type("ngx_event_pipe_state_t")
-            .allowlist_function("ngx_event_pipe_end")
-            .allowlist_var("ngx_current_msec|NGX_EVENT_PIPE_END_.*")
+            .allowlist_function("ngx_event_pipe_end|ngx_event_pipe_rust_watch")
+            .allowlist_var("ngx_current_msec|ngx_event_pipe_segments_max")
+            .allowlist_var("NGX_EVENT_PIPE_(END|LINGER|PROGRESS|SEGMENTS|STREAM)_.*")
             .allowlist_function("harness_(init|set_clock|first_file_name)|real_ngx_.*")
             .allowlist_function("ngx_(create|destroy)_pool|ngx_create_temp_buf")
             .allowlist_function("ngx_chain_get_free_buf|ngx_event_pipe_glue_(add|del)_timer")

@@ -37,7 +37,14 @@ void real_ngx_event_pipe_glue_give_back(ngx_event_pipe_loan_t *loan);
 void real_ngx_event_pipe_glue_add_timer(ngx_event_t *ev, ngx_msec_t timer);
 ngx_event_pipe_segment_t *real_ngx_event_pipe_glue_segment(
     ngx_event_pipe_state_t *state);
+void real_ngx_event_pipe_glue_close_segment(ngx_event_pipe_state_t *state,
+    ngx_event_pipe_segment_t *segment);
 ngx_buf_t *real_ngx_event_pipe_glue_flush_buf(ngx_pool_t *pool);
+
+
+/* the library's own, beside the three of nginx */
+
+void ngx_event_pipe_rust_watch(ngx_event_pipe_t *p);
 
 
 /* environment.c */

@@ -183,6 +183,8 @@ fn take(w: &mut World, step: Step) -> Request {
             call(w, false)
         }
 
+        Step::UpstreamTimeout if w.is_upstream_watched() => Request::Goes,
+
         Step::UpstreamTimeout => {
             w.stop_timer(World::upstream_read);
             w.pipe().set_upstream_error(1);
@@ -238,7 +240,10 @@ fn take(w: &mut World, step: Step) -> Request {
             call(w, false)
         }
 
-        Step::Clock => Request::Goes,
+        Step::Clock => match w.look() {
+            true => call(w, false),
+            false => Request::Goes,
+        },
     }
 }
 

@@ -119,7 +119,9 @@ impl World {
         if self.seen.end > n::NGX_EVENT_PIPE_END_COMPLETE {
             return;
         }
-        self.seen.end = if !went_well {
+        self.seen.end = if let Some(end) = self.end_of_lingering(went_well) {
+            end
+        } else if !went_well {
             n::NGX_EVENT_PIPE_END_INTERNAL_ERROR
         } else if self.client_has_failed() {
             n::NGX_EVENT_PIPE_END_CLIENT_ERROR
@@ -134,14 +136,30 @@ impl World {
         };
     }
 
+    /// How a response ends that nothing more was read of.
+    fn end_of_lingering(&self, went_well: bool) -> Option<u32> {
+        let p = &self.pipe;
+        let is_whole = p.upstream_done() != 0 || p.upstream_eof() != 0;
+        match self.extra.state.linger as u32 {
+            n::NGX_EVENT_PIPE_LINGER_BREACH if !went_well => {
+                Some(n::NGX_EVENT_PIPE_END_UPSTREAM_ERROR)
+            }
+            n::NGX_EVENT_PIPE_LINGER_TIMEOUT if p.upstream_error() != 0 && !is_whole => {
+                Some(n::NGX_EVENT_PIPE_END_UPSTREAM_TIMEOUT)
+            }
+            _ => None,
+        }
+    }
+
     fn see_spans(&mut self, went_well: bool) {
         let now = now();
         let held_back = went_well
             && !self.is_finished()
             && !self.pipe.upstream.is_null()
             && self.upstream.fd != -1
-            && self.upstream_read.ready() != 0
-            && self.upstream_read.delayed() == 0;
+            && !self.lingers()
+            && (self.is_delayed_by_pipe()
+                || (self.upstream_read.ready() != 0 && self.upstream_read.delayed() == 0));
         let was = self.seen.blocked.since.is_some();
         self.seen.blocked.pass(now);
         if held_back {
@@ -214,6 +232,8 @@ impl World {
             return;
         }
         self.see_peers();
+        self.check_rest();
+        self.check_lingered();
         // SAFETY: a live state.
         let end = unsafe { n::ngx_event_pipe_end(&raw mut self.extra.state) };
         if end != self.seen.end as usize {

@@ -15,7 +15,7 @@ use crate::trace::Event;
 /// The part of a world that only this pipe knows.
 pub(super) struct Extra {
     pub(super) state: n::ngx_event_pipe_state_t,
-    settings: n::ngx_event_pipe_settings_t,
+    pub(super) settings: n::ngx_event_pipe_settings_t,
     /// Loans of this world, those that were given back included.
     loans: Vec<*mut n::ngx_event_pipe_loan_t>,
     /// Where in the trace a feature has first done something.
@@ -44,35 +44,26 @@ pub(super) struct Extra {
     asked: u32,
     /// The output may keep back what it was given last, at first the header.
     kept_back: bool,
-    /// The timers of upstream and of the client.
-    timers: [Timer; 2],
-}
-
-/// A timer that is its side's own.
-#[derive(Default)]
-struct Timer {
-    /// How far the side was when the timer was last looked after.
-    seen: Option<u64>,
-    /// When it expires, as its side has last started it.
-    started: Option<usize>,
-    /// What is to come of it in this call.
-    fate: Option<Fate>,
-}
-
-#[derive(Clone, Copy)]
-enum Fate {
-    Stops,
-    Restarts,
-    Keeps(usize),
+    /// The output has been given something.
+    pub(super) has_begun: bool,
+    /// The last raw buffer that was said to end the response.
+    ended: *mut n::ngx_buf_t,
+    /// Upstream and the client, as their timers see them.
+    pub(super) peers: [super::peers::Peer; 2],
+    /// When the pipe is to be looked after, if it is.
+    pub(super) watch: Option<usize>,
+    /// Upstream was given up, and its event is to tell the pipe.
+    pub(super) is_posted: bool,
 }
 
 /// nginx leaves a timer alone that would move by less than this.
 pub(super) const LAZY: usize = 300;
 
 impl Extra {
-    /// Not with a filter that needs data in memory, and sendfile.
-    fn may_close(&self, config: &Config) -> bool {
-        config.steps % 8 != 0
+    /// Not with a filter that needs data in memory, and sendfile; and it is not
+    /// known before there is output.
+    pub(super) fn may_close(&self, config: &Config) -> bool {
+        self.has_begun && config.steps % 8 != 0
     }
 
     /// The steady clock when the response started.
@@ -102,7 +93,11 @@ impl Extra {
                 kept_up: 0,
                 asked: 0,
                 kept_back: true,
-                timers: Default::default(),
+                has_begun: false,
+                ended: null_mut(),
+                peers: Default::default(),
+                watch: None,
+                is_posted: false,
             }
         }
     }
@@ -124,10 +119,20 @@ impl World {
             // The worker may lend two at a time, or none.
             extra.settings.lend = if steps % 8 == 0 { 20 } else { 80 };
         }
-        extra.state.set_stream(is_on(Feature::Stream).into());
+        if is_on(Feature::Stream) {
+            extra.settings.stream = n::NGX_EVENT_PIPE_STREAM_AUTO as usize;
+            extra.state.set_stream(1);
+            // What has no end is not spilled, of which nothing tells when.
+            if steps % 4 == 0 {
+                extra.state.set_live(1);
+                extra.acted = Some(0);
+            }
+        }
         let spills = meets(Feature::Segments) || meets(Feature::Delay);
         extra.settings.spill_fallback = (spills || is_on(Feature::Fallback)).into();
-        extra.settings.spill_segments = (spills || is_on(Feature::Segments)).into();
+        if spills || is_on(Feature::Segments) {
+            extra.settings.spill_segments = n::NGX_EVENT_PIPE_SEGMENTS_AUTO as usize;
+        }
         if meets(Feature::Timeouts) || feature == Some(Feature::Delay) || meets(Feature::Together) {
             extra.settings.spill_delay = 100 + 300 * (steps % 3);
         }
@@ -135,7 +140,8 @@ impl World {
         extra.settings.separate_timeouts = is_on(Feature::Timeouts).into();
         extra.state.started = now();
         extra.state.received = -1;
-        extra.state.sent = -1;
+        extra.state.upstream_since = now();
+        extra.state.client_since = now();
         extra.state.pipe = &raw mut self.pipe;
         extra.state.settings = &raw mut extra.settings;
         let header_only = self.config.header_only;
@@ -170,14 +176,38 @@ impl World {
         self.extra.acted
     }
 
-    fn act(&mut self) {
+    pub(super) fn act(&mut self) {
         let at = self.trace.len();
         self.extra.acted.get_or_insert(at);
     }
 
-    /// What was promised in an earlier turn is no longer true.
+    /// What was promised in an earlier turn is no longer true; and the worker
+    /// has files enough, or none but nginx's.
     pub(super) fn start_turn(&mut self) {
+        self.note_timers();
         self.extra.promised = 0;
+        let max = if self.config.steps % 16 == 1 { 0 } else { 100 };
+        // SAFETY: a variable that nobody else uses meanwhile.
+        unsafe { n::ngx_event_pipe_segments_max = max };
+    }
+
+    /// Whether the temporary file may be followed by another one.
+    pub(super) fn may_follow(&self) -> bool {
+        self.config.steps % 16 != 1
+            && self.extra.may_close(&self.config)
+            && self.extra.state.has_last_file() == 0
+    }
+
+    /// Whether what has come goes on, in the end, although nothing more is read.
+    pub(super) fn may_linger(&self) -> bool {
+        self.config.has_state && self.extra.settings.wide != 0
+    }
+
+    /// Upstream cannot be read on: that of nginx ends there.
+    pub(super) fn note_breach(&mut self) {
+        if self.may_linger() {
+            self.act();
+        }
     }
 
     /// How much the output takes at least of the `given` bytes and what it has.
@@ -312,7 +342,7 @@ impl World {
         let read = &self.upstream_read;
         let latest = now() + self.extra.settings.spill_delay;
         let wakes = read.delayed() != 0 && read.timer_set() != 0 && read.timer.key <= latest;
-        let waits = self.extra.state.waiting() != 0;
+        let waits = self.is_delayed_by_pipe();
         let is_left_delayed = !waits && self.config.limit_rate == 0 && read.delayed() != 0;
         if waits && !wakes {
             self.wrong("it waits for the client, and nobody wakes it up");
@@ -341,6 +371,16 @@ impl World {
         self.is_workers(raw) && self.extra.state.loan.cast() == raw
     }
 
+    /// Whether upstream waits until the client catches up.
+    pub(super) fn is_delayed_by_pipe(&self) -> bool {
+        self.extra.state.waiting() != 0
+    }
+
+    /// Whether what the client does not take must not go to disk.
+    pub(super) fn is_live(&self) -> bool {
+        self.extra.state.live() != 0 && self.config.has_state
+    }
+
     fn carries_stream(&self) -> bool {
         self.extra.state.stream() != 0 && self.config.has_state
     }
@@ -355,7 +395,8 @@ impl World {
         };
         let p = &self.pipe;
         let is_last = p.length != -1 && size as i64 >= p.length;
-        if !self.carries_stream() || room == 0 || is_last || self.is_finished() {
+        let is_ended = self.extra.ended == raw || self.lingers();
+        if !self.carries_stream() || room == 0 || is_last || is_ended || self.is_finished() {
             return;
         }
         let is_alone = !self.has_unsent() && p.busy.is_null();
@@ -374,8 +415,14 @@ impl World {
         self.has_upstream() && read.ready() != 0 && read.delayed() == 0
     }
 
+    /// Whether nothing more is read of upstream.
+    pub(super) fn lingers(&self) -> bool {
+        self.extra.state.linger != n::NGX_EVENT_PIPE_LINGER_NOT as usize
+    }
+
     /// The output is about to get a chain.
     pub(super) fn note_handed_over(&mut self, chain: *mut n::ngx_chain_t) {
+        self.extra.has_begun = true;
         let Some(last) = links(chain).last() else {
             // Asked for the rest, the output holds on to it for other reasons.
             self.extra.kept_back = false;
@@ -391,7 +438,8 @@ impl World {
         if flushes {
             self.act();
         }
-        if flushes && (self.can_read() || !self.pipe.in_.is_null()) {
+        let follows = (self.can_read() && !self.lingers()) || !self.pipe.in_.is_null();
+        if flushes && follows {
             self.wrong("the output is told to flush though more is to follow");
         }
         // SAFETY: as above.
@@ -411,64 +459,6 @@ impl World {
     pub(super) fn note_sorted(&mut self) {
         if self.carries_stream() && !matches!(self.trace.last(), Some(Event::OutputFilter { .. })) {
             self.act();
-        }
-    }
-
-    /// The pipe has registered an event and is about to look after its timer.
-    ///
-    /// # Safety
-    ///
-    /// An event of this world.
-    pub(super) unsafe fn note_timer(&mut self, event: *mut n::ngx_event_t) {
-        if self.extra.settings.separate_timeouts == 0 || !self.config.has_state {
-            return;
-        }
-        // SAFETY: says the caller.
-        let event = unsafe { &*event };
-        let is_upstream = event.write() == 0;
-        let progress = match is_upstream {
-            true => self.received,
-            false => self.client.sent() as u64,
-        };
-        let timer = &mut self.extra.timers[usize::from(!is_upstream)];
-        if event.delayed() != 0 {
-            timer.fate = None;
-            return;
-        }
-        let has_progressed = timer.seen.replace(progress) != Some(progress);
-        let is_set = event.timer_set() != 0;
-        let is_own = is_set && timer.started == Some(event.timer.key);
-        let is_kept = is_own && !has_progressed;
-        timer.fate = Some(match event.active() != 0 && event.ready() == 0 {
-            true if is_kept => Fate::Keeps(event.timer.key),
-            true => Fate::Restarts,
-            false => Fate::Stops,
-        });
-        if is_kept {
-            self.act();
-        }
-    }
-
-    /// After a call: the timers are what each side has made of its own.
-    pub(super) fn check_timers(&mut self) {
-        // SAFETY: a global that nothing else uses meanwhile.
-        let now = unsafe { n::ngx_current_msec };
-        let timeouts = [self.pipe.read_timeout, self.pipe.send_timeout];
-        for side in 0..2 {
-            let Some(fate) = self.extra.timers[side].fate.take() else {
-                continue;
-            };
-            let event = [&self.upstream_read, &self.downstream_write][side];
-            let key = (event.timer_set() != 0).then_some(event.timer.key);
-            let is_right = match fate {
-                Fate::Stops => key.is_none(),
-                Fate::Restarts => key.is_some_and(|key| key.abs_diff(now + timeouts[side]) < LAZY),
-                Fate::Keeps(kept) => key == Some(kept),
-            };
-            self.extra.timers[side].started = key;
-            if !is_right {
-                self.wrong("a timer is not what its side has made of it");
-            }
         }
     }
 
@@ -494,6 +484,7 @@ impl World {
             || self.aio
             || self.has_unsent()
             || self.is_finished()
+            || self.lingers()
         {
             return;
         }
@@ -551,6 +542,7 @@ extern "C" fn ngx_event_pipe_glue_may_close(_: *mut n::ngx_event_pipe_t) -> n::n
 unsafe extern "C" fn ngx_event_pipe_glue_segment(
     state: *mut n::ngx_event_pipe_state_t,
 ) -> *mut n::ngx_event_pipe_segment_t {
+    world().act();
     // SAFETY: as the pipe has called.
     let segment = unsafe { n::real_ngx_event_pipe_glue_segment(state) };
     let w = world();
@@ -560,14 +552,48 @@ unsafe extern "C" fn ngx_event_pipe_glue_segment(
             "a response has segments that has one file, or none",
         ));
     }
-    if !w.extra.may_close(&w.config) {
-        w.wrong("what is sent is referred to by a filter, and its file would be closed");
-    }
     w.extra.segments += i64::from(!segment.is_null());
     segment
 }
 
-fn now() -> usize {
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ngx_event_pipe_glue_close_segment(
+    state: *mut n::ngx_event_pipe_state_t,
+    segment: *mut n::ngx_event_pipe_segment_t,
+) {
+    let w = world();
+    if !w.extra.may_close(&w.config) {
+        w.wrong("a file is closed to which a filter may refer");
+    }
+    // SAFETY: as the pipe has called.
+    unsafe { n::real_ngx_event_pipe_glue_close_segment(state, segment) }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_aio(p: *mut n::ngx_event_pipe_t) -> n::ngx_uint_t {
+    let _ = p;
+    world().aio.into()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_seems_ended(
+    _: *mut n::ngx_event_pipe_t,
+    raw: *mut n::ngx_buf_t,
+) -> n::ngx_uint_t {
+    let w = world();
+    w.act();
+    if w.can_read() {
+        w.wrong("an end is looked for though more can be read");
+    }
+    // What is chosen here must not be a choice: stock makes none.
+    let seems = w.received % 5 == 0;
+    if seems {
+        w.extra.ended = raw;
+    }
+    seems.into()
+}
+
+pub(super) fn now() -> usize {
     // SAFETY: a variable that the harness sets.
     unsafe { n::ngx_current_msec }
 }

@@ -51,6 +51,9 @@ fn watched(
     w.check_filtered(raw);
     w.check_passed(raw);
     let result = filter(w);
+    if result == n::NGX_ERROR as isize {
+        world().note_breach();
+    }
     world().trace.push(Event::InputFilter {
         raw: described,
         result,

@@ -14,6 +14,9 @@ extern "C" fn harness_alloc(size: usize) -> n::ngx_int_t {
         return ok_unless(false);
     };
     let failed = w.fails(Fallible::Alloc);
+    if failed {
+        w.note_breach();
+    }
     w.trace.push(Event::Alloc { size, failed });
     ok_unless(failed)
 }

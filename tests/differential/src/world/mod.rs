@@ -14,6 +14,7 @@ mod file;
 mod filters;
 mod invariants;
 mod memory;
+mod peers;
 mod spilling;
 mod state;
 mod upstream;

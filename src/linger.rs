@@ -1,0 +1,132 @@
+//! Upstream is given up before the end of its response: it has sent nothing for
+//! too long, or what the input filter does not understand, or there is no memory
+//! to read on. What it has sent until then is still the client's. So nothing more
+//! is read, the client takes what there is at its own pace, and then the response
+//! ends the way that nginx ends it. (Under nginx it ends at once, and the client
+//! never gets what it has not taken yet.)
+//!
+//! `event_pipe_separate_timeouts off` and `event_pipe_wide off` leave it at
+//! nginx's way: the one for time-outs, the other for what nginx would have passed
+//! on in an earlier pass, for it reads less at a time.
+
+#![forbid(unsafe_code)]
+
+use crate::Abort;
+use crate::nginx::{Linger, Pipe, State};
+use crate::read::{downstream_ready, upstream_finished};
+use crate::stream;
+
+/// The state of a pipe that reads nothing more, and why it does not.
+fn state<'p>(p: Pipe<'p>) -> Option<(State<'p>, Linger)> {
+    p.state()
+        .and_then(|state| state.linger().map(|why| (state, why)))
+}
+
+/// Why nothing more is read of upstream, if that is so.
+pub(crate) fn reason(p: Pipe<'_>) -> Option<Linger> {
+    state(p).map(|(_, why)| why)
+}
+
+/// Whether the pipe, or the output, has something that the client has not got.
+pub(crate) fn owes_client(p: Pipe<'_>) -> bool {
+    has_chains(p) || has_partial(p) || p.output_holds()
+}
+
+/// Whether the pipe has buffers that have not been sent.
+fn has_chains(p: Pipe<'_>) -> bool {
+    [p.input(), p.out(), p.busy(), p.writing()]
+        .iter()
+        .any(Option::is_some)
+}
+
+/// Whether the first free raw buffer is filled in part.
+fn has_partial(p: Pipe<'_>) -> bool {
+    p.free_raw_bufs().is_some_and(|link| link.buf().len() > 0)
+}
+
+/// Reads nothing more of upstream. Tells whether the pipe goes on for the
+/// client; if not, the response ends now.
+pub(crate) fn start(p: Pipe<'_>, why: Linger) -> bool {
+    let Some(state) = p.state().filter(|state| may_start(*state, why)) else {
+        return false;
+    };
+
+    if p.downstream_error() || !owes_client(p) {
+        return false;
+    }
+
+    state.set_linger(why);
+
+    if why != Linger::Timeout {
+        // What the input filter has failed at may be the last of the response.
+        // nginx must not take that for its end before the client has the rest.
+        p.set_upstream_eof(false);
+        p.set_upstream_error(false);
+        p.set_upstream_done(false);
+    }
+
+    true
+}
+
+fn may_start(state: State<'_>, why: Linger) -> bool {
+    match why {
+        Linger::Timeout => state.settings().separate_timeouts(),
+        Linger::Breach | Linger::NoMemory => state.settings().wide(),
+    }
+}
+
+/// What comes of a response that will not be whole is not kept, so nothing of it
+/// has to go to the temporary file first.
+pub(crate) fn keep_no_more(p: Pipe<'_>) {
+    if !p.cacheable() || p.writing().is_some() {
+        return;
+    }
+
+    p.discard();
+    p.set_cacheable(false);
+    p.set_buf_to_file(None);
+}
+
+/// When the output has been given everything, no filter is to keep anything
+/// back. Tells whether there was something to do.
+pub(crate) fn flush(p: Pipe<'_>) -> Result<bool, Abort> {
+    let Some((state, _)) = state(p).filter(|(state, _)| !state.flushed()) else {
+        return Ok(false);
+    };
+
+    if has_chains(p) || p.downstream_error() || !downstream_ready(p) {
+        return Ok(false);
+    }
+
+    stream::flush_output(p, state)?;
+
+    Ok(true)
+}
+
+/// How the response ends, when the client has got everything; `None` as long as
+/// it has not.
+pub(crate) fn end(p: Pipe<'_>) -> Option<Result<(), Abort>> {
+    let (_, why) = state(p).filter(|_| !upstream_finished(p))?;
+
+    if !p.downstream_error() && (has_chains(p) || (p.output_holds() && is_client_awaited(p))) {
+        return None;
+    }
+
+    match why {
+        Linger::Timeout => {
+            p.set_upstream_error(true);
+            Some(Ok(()))
+        }
+        Linger::Breach | Linger::NoMemory => Some(Err(Abort)),
+    }
+}
+
+/// Whether the output goes on by itself: an event will tell of it.
+fn is_client_awaited(p: Pipe<'_>) -> bool {
+    #[cfg(ngx_threads)]
+    if p.aio() {
+        return true;
+    }
+
+    !downstream_ready(p)
+}

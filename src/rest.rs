@@ -1,0 +1,112 @@
+//! When upstream is finished, the output is given all there is, and nginx does
+//! not call the pipe any more. What the output holds then still keeps memory of
+//! the worker's and temporary files: they go back when it has been sent, not only
+//! when the request ends. (Under nginx a response has one file, until the end.)
+//!
+//! Who may still hold a buffer: whoever it was handed to, until its data is taken
+//! off it, which the pipe sees by the buffer's own position. That is the rule by
+//! which nginx receives into a raw buffer again, and of a file `segments` has a
+//! stricter one. After an error of the output nothing is known, so all stays.
+
+#![forbid(unsafe_code)]
+
+use crate::nginx::{Buf, Link, Pipe, State, ngx_msec_t};
+use crate::{lend, segments};
+
+/// How often the client is looked at in the course of its time-out, and how
+/// rarely, in milliseconds.
+const LOOKS: ngx_msec_t = 16;
+const RAREST: ngx_msec_t = 4000;
+
+/// How long until the client is looked at again.
+pub(crate) fn interval(p: Pipe<'_>) -> ngx_msec_t {
+    (p.send_timeout() / LOOKS).clamp(1, RAREST)
+}
+
+/// The output is about to be given the last of `out` and `in`.
+pub(crate) fn hand_over(p: Pipe<'_>) {
+    let Some(state) = p.state() else {
+        return;
+    };
+
+    state.set_last_busy(p.busy());
+    state.set_last_out(joined(state.last_out(), p.out()));
+
+    if p.writing().is_none() {
+        state.set_last_in(p.input());
+    }
+}
+
+/// What was handed over while a thread was still writing comes first.
+fn joined<'p>(first: Option<Link<'p>>, second: Option<Link<'p>>) -> Option<Link<'p>> {
+    match first {
+        Some(first) if second.is_some() => {
+            first.tail().set_next(second);
+            Some(first)
+        }
+        first => first.or(second),
+    }
+}
+
+/// The output has been given everything, and the pipe is at its end.
+pub(crate) fn finish(p: Pipe<'_>) {
+    if let Some(state) = p.state() {
+        state.set_finished(true);
+        give_back_sent(p, state);
+
+        if is_left(state) {
+            state.watch(interval(p));
+        }
+    }
+}
+
+/// Gives back what has been sent since the last time.
+pub(crate) fn give_back_sent<'p>(p: Pipe<'p>, state: State<'p>) {
+    if !state.finished() || p.downstream_error() {
+        return;
+    }
+
+    state.set_last_busy(after_sent(p, state.last_busy()));
+    state.set_last_out(after_sent(p, state.last_out()));
+    state.set_last_in(after_sent(p, state.last_in()));
+    segments::finish(p);
+
+    if !is_held(state) {
+        // What is still lent to the pipe was dropped by the input filter.
+        lend::take_back(p);
+    }
+}
+
+/// The first link whose buffer has not been sent; those before it are done.
+fn after_sent<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) -> Option<Link<'p>> {
+    let mut next = chain;
+
+    while let Some(link) = next.filter(|link| link.buf().unsent() <= 0) {
+        done(p, link.buf());
+        next = link.next();
+    }
+
+    next
+}
+
+fn done<'p>(p: Pipe<'p>, buf: Buf<'p>) {
+    if buf.temp_file() {
+        segments::done(p, buf);
+    } else if let Some(raw) = buf.shadow().filter(|_| buf.last_shadow()) {
+        lend::returns(p, raw);
+    }
+}
+
+/// Whether the output has something of the pipe's that has not been sent.
+fn is_held(state: State<'_>) -> bool {
+    [state.last_busy(), state.last_out(), state.last_in()]
+        .iter()
+        .any(Option::is_some)
+}
+
+/// Whether there is something that has to be given back.
+pub(crate) fn is_left(state: State<'_>) -> bool {
+    let has_something = state.loan().is_some() || state.segments().is_some();
+
+    state.finished() && has_something && is_held(state)
+}

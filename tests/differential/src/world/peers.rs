@@ -1,0 +1,270 @@
+//! How long either side is waited for, where each timer is its side's own.
+
+use super::feature::{LAZY, now};
+use super::{World, world};
+use crate::nginx as n;
+
+/// A side as its timer is to see it.
+#[derive(Default)]
+pub(super) struct Peer {
+    /// How far it was when it was last looked at.
+    seen: Option<u64>,
+    /// When it was last seen to get on, or not to be waited for.
+    since: usize,
+    /// When its timer expires, as it was before the call.
+    key: Option<usize>,
+    /// In this call, its event was registered.
+    is_registered: bool,
+}
+
+const UPSTREAM: usize = 0;
+const CLIENT: usize = 1;
+
+/// In how many parts a client's time-out is looked at, and the longest of them.
+const LOOKS: usize = 16;
+const RAREST: usize = 4000;
+
+impl World {
+    fn separates_timers(&self) -> bool {
+        self.extra.settings.separate_timeouts != 0 && self.config.has_state
+    }
+
+    /// Whether it can be seen what the client takes.
+    fn sees_client(&self) -> bool {
+        self.downstream.fd != -1 && self.config.steps % 8 != 3
+    }
+
+    /// The pipe has registered an event and is about to look after its timer.
+    ///
+    /// # Safety
+    ///
+    /// An event of this world.
+    pub(super) unsafe fn note_timer(&mut self, event: *mut n::ngx_event_t) {
+        // SAFETY: says the caller.
+        let side = unsafe { (*event).write() } as usize;
+        self.extra.peers[side].is_registered = self.separates_timers();
+    }
+
+    /// After a call: the timers are what each side has made of its own, and
+    /// whoever has to be looked after is.
+    pub(super) fn check_timers(&mut self) {
+        if std::mem::take(&mut self.extra.peers[UPSTREAM].is_registered) {
+            self.check_upstream_timer();
+        }
+        if std::mem::take(&mut self.extra.peers[CLIENT].is_registered) {
+            self.check_client_timer();
+        }
+    }
+
+    fn check_upstream_timer(&mut self) {
+        let event = &self.upstream_read;
+        let (is_awaited, key) = awaited(event);
+        let is_delayed = event.delayed() != 0;
+        let received = self.received;
+        let timeout = self.pipe.read_timeout;
+
+        let peer = &mut self.extra.peers[UPSTREAM];
+        let gets_on = peer.seen.replace(received) != Some(received);
+        if gets_on || !is_awaited {
+            peer.since = now();
+        }
+        let expires = peer.since + timeout;
+        if is_delayed {
+            return;
+        }
+
+        let waits_for_client = self.lingers() || self.owes_client();
+        let is_right = match key {
+            None => !is_awaited || waits_for_client,
+            Some(key) => is_awaited && !waits_for_client && key.abs_diff(expires) < LAZY,
+        };
+        let is_watched = self.lingers() || key.is_some() || !is_awaited || self.looks_by(expires);
+        if !is_right {
+            self.wrong("upstream's timer is not what it has made of it");
+        }
+        if !is_watched {
+            self.wrong("nobody gives upstream up in time");
+        }
+    }
+
+    fn check_client_timer(&mut self) {
+        let event = &self.downstream_write;
+        let (is_awaited, key) = awaited(event);
+        let is_delayed = event.delayed() != 0;
+        let sent = self.client.sent() as u64;
+        let timeout = self.pipe.send_timeout;
+        let sees = self.sees_client();
+
+        let peer = &mut self.extra.peers[CLIENT];
+        if is_delayed {
+            return;
+        }
+        let before = peer.key;
+        if is_awaited {
+            let gets_on = peer.seen.replace(sent) != Some(sent) || !sees;
+            let restarts = key.is_some_and(|key| key.abs_diff(now() + timeout) < LAZY);
+            let is_right = restarts || (!gets_on && key == before);
+            // Nobody may restart it for a client that does nothing.
+            let is_kept = gets_on || before.is_none() || key == before;
+            if !is_right || !is_kept {
+                self.wrong("the client's timer is not what it has made of it");
+            }
+            if !self.looks_by(now() + (timeout / LOOKS).min(RAREST)) {
+                self.wrong("nobody looks after the client");
+            }
+        } else if key.is_some() {
+            self.wrong("the client's timer runs though it is not waited for");
+        }
+    }
+
+    /// Whether the pipe is looked after by then.
+    fn looks_by(&self, time: usize) -> bool {
+        self.extra.watch.is_some_and(|watch| watch <= time)
+    }
+
+    /// Whether the client is to get something that has been received.
+    fn owes_client(&self) -> bool {
+        let p = &self.pipe;
+        let chains = [p.in_, p.out, p.busy, p.writing];
+        // SAFETY: links and buffers of the pool.
+        let has_partial = unsafe {
+            let first = p.free_raw_bufs.as_ref();
+            first.is_some_and(|first| (*first.buf).pos != (*first.buf).last)
+        };
+        chains.iter().any(|chain| !chain.is_null()) || has_partial || !self.client.holds_nothing()
+    }
+
+    /// Time has passed: the pipe is looked after if it is due. Tells whether
+    /// upstream's event is to be handled for it.
+    pub fn look(&mut self) -> bool {
+        if self.extra.watch.is_none_or(|watch| watch > now()) {
+            return false;
+        }
+        self.extra.watch = None;
+        self.look_now();
+        std::mem::take(&mut self.extra.is_posted)
+    }
+
+    /// The pipe is looked after.
+    pub(super) fn look_now(&mut self) {
+        self.act();
+        self.enter(|me| {
+            // SAFETY: a pipe that is set up, and that is not running.
+            unsafe { n::ngx_event_pipe_rust_watch(&raw mut (*me).pipe) }
+        });
+        if self.separates_timers() {
+            self.extra.peers[CLIENT].seen = Some(self.client.sent() as u64);
+        }
+    }
+
+    /// What the timers are before a call.
+    pub(super) fn note_timers(&mut self) {
+        let (_, key) = awaited(&self.downstream_write);
+        self.extra.peers[CLIENT].key = key;
+    }
+
+    /// Whether upstream's time-out is not for nginx to find.
+    pub fn is_upstream_watched(&mut self) -> bool {
+        let is_watched = self.separates_timers() && self.upstream_read.timer_set() == 0;
+        if is_watched {
+            self.act();
+        }
+        is_watched
+    }
+
+    /// The pipe is at its end: when all has been sent, nothing of it is left.
+    pub(super) fn check_rest(&mut self) {
+        if self.extra.state.finished() == 0 || self.pipe.downstream_error() != 0 {
+            return;
+        }
+        self.send(u64::MAX);
+        self.look_now();
+        let keeps_loan = !self.extra.state.loan.is_null();
+        if keeps_loan {
+            self.wrong("a loan is kept when all has been sent");
+        }
+        let has_segments = !self.extra.state.segments.is_null();
+        if has_segments && self.extra.may_close(&self.config) && self.disk.is_open() {
+            self.wrong("a temporary file is kept when all has been sent");
+        }
+    }
+}
+
+/// Whether a side is waited for, and when its timer expires.
+fn awaited(event: &n::ngx_event_t) -> (bool, Option<usize>) {
+    let is_awaited = event.active() != 0 && event.ready() == 0 && event.delayed() == 0;
+    let key = (event.timer_set() != 0).then_some(event.timer.key);
+    (is_awaited, key)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_client_progress(
+    state: *mut n::ngx_event_pipe_state_t,
+) -> n::ngx_uint_t {
+    let w = world();
+    if !w.sees_client() {
+        return n::NGX_EVENT_PIPE_PROGRESS_UNKNOWN as usize;
+    }
+    let sent = w.client.sent() as i64;
+    // SAFETY: a live state.
+    let before = unsafe { std::mem::replace(&mut (*state).progress.left, sent + 1) };
+    w.act();
+    if before == sent + 1 {
+        return n::NGX_EVENT_PIPE_PROGRESS_NONE as usize;
+    }
+    n::NGX_EVENT_PIPE_PROGRESS_MADE as usize
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_upstream_progress(
+    state: *mut n::ngx_event_pipe_state_t,
+) -> n::ngx_uint_t {
+    let w = world();
+    let received = w.received as i64;
+    // SAFETY: a live state.
+    let before = unsafe { std::mem::replace(&mut (*state).received, received) };
+    w.act();
+    if before == received {
+        return n::NGX_EVENT_PIPE_PROGRESS_NONE as usize;
+    }
+    n::NGX_EVENT_PIPE_PROGRESS_MADE as usize
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_has_upstream(p: *mut n::ngx_event_pipe_t) -> n::ngx_uint_t {
+    // SAFETY: as the pipe has called.
+    let upstream = unsafe { (*p).upstream.as_ref() };
+    upstream.is_some_and(|upstream| upstream.fd != -1).into()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_restart_send_timer(_: *mut n::ngx_event_pipe_t) {
+    let w = world();
+    let timeout = w.pipe.send_timeout;
+    let event = &raw mut w.downstream_write;
+    // SAFETY: an event of this world; the tree knows it if it says so.
+    unsafe {
+        if (*event).timer_set() != 0 && (*event).delayed() == 0 {
+            n::ngx_event_pipe_glue_del_timer(event);
+            n::ngx_event_pipe_glue_add_timer(event, timeout);
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_give_up_upstream(_: *mut n::ngx_event_pipe_t) {
+    let w = world();
+    let peer = &w.extra.peers[UPSTREAM];
+    if now() < peer.since + w.pipe.read_timeout {
+        w.wrong("upstream is given up before its time");
+    }
+    w.extra.is_posted = true;
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_watch(_: *mut n::ngx_event_pipe_state_t, timer: n::ngx_msec_t) {
+    let w = world();
+    w.act();
+    let at = now() + timer;
+    w.extra.watch = Some(w.extra.watch.map_or(at, |watch| watch.min(at)));
+}

@@ -11,6 +11,9 @@ use bindgen::callbacks::{IntKind, ParseCallbacks};
 /// The file with nginx's compiler command; `build.sh` sets it.
 const COMPILER: &str = "NGX_EVENT_PIPE_COMPILER";
 
+/// What `build.sh` knows its library by, as a part of a symbol's name.
+const STAMP: &str = "NGX_EVENT_PIPE_STAMP";
+
 /// What the library uses, and no more: the rest of nginx is only sizes.
 const TYPES: &[&str] = &[
     "ngx_event_pipe_t",
@@ -61,6 +64,11 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=nginx-module/bindings.h");
     println!("cargo::rerun-if-env-changed={COMPILER}");
+    println!("cargo::rerun-if-env-changed={STAMP}");
+
+    // Who runs cargo by hand has none.
+    let stamp = env::var(STAMP).unwrap_or_else(|_| "none".into());
+    println!("cargo::rustc-env={STAMP}={stamp}");
 
     for (_, cfg) in CONDITIONS {
         println!("cargo::rustc-check-cfg=cfg({cfg})");

@@ -9,17 +9,30 @@
 # the tree's root first and then a word a line: build.rs reads nginx's headers
 # with the same flags, and so can a developer who sets NGX_EVENT_PIPE_COMPILER
 # to that file and runs cargo.
+#
+# Where cargo leaves the library depends on settings, and other trees may share
+# that place. So the library carries a stamp of what it was made of, and is not
+# taken for this tree's without it.
 
 set -eu
 
 archive=$1
 shift
 
+cargo=${NGX_CARGO:-cargo}
 objs=$(dirname "$archive")
 root=$(cd "$(dirname "$0")/.." && pwd)
 
 mkdir -p "$objs"
 objs=$(cd "$objs" && pwd)
+
+fail () {
+    echo "ngx-event-pipe: $1" >&2
+    exit 1
+}
+
+# Whatever is not made anew must not be linked.
+rm -f "$archive"
 
 printf '%s\n' "$PWD" "$@" > "$objs/compiler.new"
 
@@ -30,13 +43,62 @@ else
     mv "$objs/compiler.new" "$objs/compiler.txt"
 fi
 
+# A target that is named here overrides that of the environment and of cargo's
+# configuration; without any, a name of theirs would move the result.
+triple=${NGX_RUST_TARGET:-$($cargo -vV | sed -n 's/^host: //p')}
+[ -n "$triple" ] || fail "$cargo -vV names no host: set NGX_RUST_TARGET"
+
 target=${CARGO_TARGET_DIR:-$objs/target}
-triple=${NGX_RUST_TARGET:-}
+platform=$(basename "$triple" .json)
+library=$target/$platform/release/libngx_event_pipe.a
 
-NGX_EVENT_PIPE_COMPILER=$objs/compiler.txt \
-${NGX_CARGO:-cargo} rustc --manifest-path "$root/Cargo.toml" --locked \
-    --package ngx-event-pipe --lib --crate-type staticlib --release \
-    --target-dir "$target" ${triple:+--target "$triple"}
+# All that makes one library another: the compiler's words, what configure has
+# found, nginx's headers, and this project's sources. No place is part of it but
+# those that the words name, so that the same tree gives the same everywhere.
+contents () {
+    printf '%s\n' "$triple" "$@"
+    printf '%s\n' "${CARGO_ENCODED_RUSTFLAGS-${RUSTFLAGS-}}" | tr '\037' ' ' \
+        | sed 's/--remap-path-prefix[= ][^ ]*//g'
+    cat "$objs/../ngx_auto_config.h" "$objs/../ngx_auto_headers.h"
+    find src -name '*.h' | LC_ALL=C sort | xargs cat
+    cd "$root"
+    cat Cargo.toml Cargo.lock build.rs \
+        nginx-module/bindings.h nginx-module/ngx_event_pipe_glue.h
+    find src -name '*.rs' | LC_ALL=C sort | xargs cat
+}
 
-# Other trees may share the target folder, so the result is taken away at once.
-cp "$target/${triple:+$triple/}release/libngx_event_pipe.a" "$archive"
+stamp=$(contents "$@" | cksum | tr -s ' ' _)
+
+build () {
+    # What the library relies on: no library beside it sees its internals, and
+    # nothing unwinds. Incremental objects cannot be optimized as one.
+    NGX_EVENT_PIPE_COMPILER=$objs/compiler.txt \
+    NGX_EVENT_PIPE_STAMP=$stamp \
+    CARGO_INCREMENTAL=0 \
+    $cargo rustc --manifest-path "$root/Cargo.toml" --locked \
+        --config 'profile.release.panic="abort"' \
+        --config 'profile.release.lto="fat"' \
+        --config profile.release.codegen-units=1 \
+        --package ngx-event-pipe --lib --crate-type staticlib --release \
+        --target-dir "$target" --target "$triple"
+}
+
+# Takes the library away, if it is this tree's.
+take () {
+    cp "$library" "$archive.new" \
+        && LC_ALL=C grep -q "ngx_event_pipe_stamp_$stamp" "$archive.new" \
+        && mv "$archive.new" "$archive"
+}
+
+# The second time, if another tree's build came in between.
+for turn in first second; do
+    build
+    if take; then
+        exit 0
+    fi
+done
+
+rm -f "$archive.new"
+
+fail "$library is not made from this tree: build trees that share a target \
+folder one after the other, or set CARGO_TARGET_DIR to a new folder"

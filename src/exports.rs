@@ -106,6 +106,11 @@ pub extern "C" fn ngx_event_pipe_rust_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
+/// What this library was made of, as a part of a symbol's name, which any format
+/// of objects shows as it is: `build.sh` looks for it in the archive.
+#[unsafe(export_name = concat!("ngx_event_pipe_stamp_", env!("NGX_EVENT_PIPE_STAMP")))]
+pub static STAMP: u8 = 0;
+
 fn ok_or_error(ok: bool) -> ngx_int_t {
     if ok {
         NGX_OK as ngx_int_t

@@ -344,16 +344,24 @@ impl Recipe {
     /// Runs nginx's make.
     pub fn make(&self, built: &Built) -> Result<()> {
         let jobs = thread::available_parallelism().map_or(2, usize::from);
-        let mut make = Command::new("make");
-        make.arg(format!("-j{jobs}"))
-            .current_dir(&built.tree)
-            // Of a make around the tests, nothing is meant for this one.
-            .env_remove("MAKEFLAGS")
-            .env_remove("MAKELEVEL");
+        let mut make = make_in(built);
+        make.arg(format!("-j{jobs}"));
         let _lock = match self.pipe {
             Pipe::Stock => None,
             Pipe::Rust => Some(share_cargo_target(&mut make)?),
         };
+        self.run("make", &mut make, built)
+    }
+
+    /// Has nginx's make build the library alone.
+    fn make_library(&self, built: &Built) -> Result<()> {
+        let mut make = make_in(built);
+        make.args([
+            "-f",
+            "objs/Makefile",
+            "objs/ngx_event_pipe_rust/libngx_event_pipe.a",
+        ])
+        .env("CARGO_TARGET_DIR", cargo_target());
         self.run("make", &mut make, built)
     }
 
@@ -485,6 +493,30 @@ pub fn with_progress<T>(what: &str, work: impl FnOnce() -> T) -> T {
     })
 }
 
+/// Makes the libraries of configured trees, all at the same time.
+pub fn make_libraries(builds: &[(&Recipe, &Built)]) -> Result<Vec<Result<()>>> {
+    let _lock = lock_cargo_target()?;
+    Ok(thread::scope(|scope| {
+        let makes: Vec<_> = builds
+            .iter()
+            .map(|(recipe, built)| scope.spawn(|| recipe.make_library(built)))
+            .collect();
+        let made = makes.into_iter().map(|make| make.join());
+        made.map(|made| made.expect("make does not panic"))
+            .collect()
+    }))
+}
+
+/// nginx's make, without arguments.
+fn make_in(built: &Built) -> Command {
+    let mut make = Command::new("make");
+    make.current_dir(&built.tree)
+        // Of a make around the tests, nothing is meant for this one.
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL");
+    make
+}
+
 /// A lock between processes and threads, held while this lives.
 struct Lock {
     _file: File,
@@ -508,9 +540,17 @@ impl Lock {
 /// Has `command` use one target directory for all trees, so that what does not
 /// depend on nginx is compiled once; hence one at a time.
 fn share_cargo_target(command: &mut Command) -> Result<Lock> {
-    let target = target().join("nginx-cargo");
-    command.env("CARGO_TARGET_DIR", &target);
-    Lock::take(&target.with_extension("lock"))
+    command.env("CARGO_TARGET_DIR", cargo_target());
+    lock_cargo_target()
+}
+
+fn lock_cargo_target() -> Result<Lock> {
+    Lock::take(&cargo_target().with_extension("lock"))
+}
+
+/// The one target directory of all trees.
+fn cargo_target() -> PathBuf {
+    target().join("nginx-cargo")
 }
 
 /// The cargo that runs the tests, else the one on PATH.

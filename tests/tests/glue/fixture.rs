@@ -1,6 +1,7 @@
 //! Trees and modules that a test may spoil.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,6 +29,17 @@ impl Tree {
         Ok(Self { dir, recipe, built })
     }
 
+    /// A configured tree; the libraries of two with and without debug differ.
+    pub(crate) fn configured(debug: bool) -> Result<Self> {
+        let mut tree = Self::new()?;
+        if debug {
+            tree.recipe.configure.push("--with-debug".into());
+            tree.recipe.configure.push("--with-threads".into());
+        }
+        tree.configure()?;
+        Ok(tree)
+    }
+
     /// A place beside the tree.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -37,6 +49,15 @@ impl Tree {
     pub(crate) fn set(&mut self, variable: &str, value: &Path) {
         let value = value.display().to_string();
         self.recipe.env.push((variable.into(), value));
+    }
+
+    /// Has configure and make use another cargo: a script around the real one.
+    pub(crate) fn set_cargo(&mut self, script: &str) -> Result {
+        let cargo = self.path("another-cargo");
+        fs::write(&cargo, format!("#!/bin/sh\n{script}"))?;
+        fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755))?;
+        self.set("NGX_CARGO", &cargo);
+        Ok(())
     }
 
     /// Changes a file of the tree.
@@ -54,6 +75,11 @@ impl Tree {
 
     pub(crate) fn make(&self) -> build::Result<()> {
         self.recipe.make(&self.built)
+    }
+
+    /// Makes the library alone.
+    pub(crate) fn make_library(&self) -> build::Result<()> {
+        build::make_libraries(&[(&self.recipe, &self.built)])?.remove(0)
     }
 
     pub(crate) fn build(&self) -> build::Result<()> {

@@ -2,10 +2,10 @@
 //! ways in which nginx is built, and what it refuses.
 
 mod fixture;
+mod library;
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -192,12 +192,8 @@ fn refuses_without_cargo() -> Result {
 #[test]
 fn refuses_an_old_cargo() -> Result {
     let mut tree = Tree::new()?;
-    let cargo = tree.path("old-cargo");
-    tree.set("NGX_CARGO", &cargo);
     for version in ["1.63.0", "1.84.1"] {
-        let script = format!("#!/bin/sh\necho 'cargo {version} (0123abcde 2025-01-07)'\n");
-        fs::write(&cargo, script)?;
-        fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755))?;
+        tree.set_cargo(&format!("echo 'cargo {version} (0123abcde 2025-01-07)'\n"))?;
         expect_refusal(
             tree.configure(),
             &format!("cargo {version} is too old: install Rust 1.85 or later"),

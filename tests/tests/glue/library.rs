@@ -1,0 +1,161 @@
+//! The library that is linked is the tree's own, whatever cargo is told, and
+//! whoever else uses its target folder.
+
+use std::fs;
+use std::path::Path;
+
+use pipe_tests::build;
+
+use crate::fixture::Tree;
+use crate::{ARCHIVE, Result, expect_contains, expect_refusal};
+
+/// What only a library for an nginx with debug says.
+const DEBUG: &[u8] = b"pipe write downstream";
+
+impl Tree {
+    /// Whether its library is one for an nginx with debug.
+    fn has_debug_library(&self) -> Result<bool> {
+        let library = fs::read(self.built.objs.join(ARCHIVE))?;
+        Ok(library.windows(DEBUG.len()).any(|text| text == DEBUG))
+    }
+
+    fn expect_own_library(&self, debug: bool) -> Result {
+        assert_eq!(self.has_debug_library()?, debug, "another tree's library");
+        Ok(())
+    }
+}
+
+/// A tree, after another one of another layout has left its library.
+fn second_tree() -> Result<Tree> {
+    let first = Tree::configured(true)?;
+    first.make_library()?;
+    first.expect_own_library(true)?;
+    Tree::configured(false)
+}
+
+#[test]
+fn the_environment_moves_nothing() -> Result {
+    let mut tree = second_tree()?;
+    let host = build::host()?;
+    for (variable, value) in [
+        ("CARGO_BUILD_TARGET", host.as_str()),
+        ("CARGO_BUILD_TARGET_DIR", "elsewhere"),
+        ("CARGO_BUILD_RUSTFLAGS", "-Cforce-frame-pointers"),
+        ("CARGO_INCREMENTAL", "1"),
+        ("CARGO_PROFILE_RELEASE_LTO", "off"),
+        ("CARGO_PROFILE_RELEASE_PANIC", "unwind"),
+        ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+    ] {
+        tree.set(variable, Path::new(value));
+    }
+    tree.make_library()?;
+    tree.expect_own_library(false)
+}
+
+#[test]
+fn cargos_configuration_moves_nothing() -> Result {
+    let tree = second_tree()?;
+    let host = build::host()?;
+    let folder = tree.path(".cargo");
+    fs::create_dir(&folder)?;
+    fs::write(
+        folder.join("config.toml"),
+        format!(
+            "[build]\ntarget = \"{host}\"\ntarget-dir = \"elsewhere\"\nincremental = true\n\
+             [profile.release]\npanic = \"unwind\"\nlto = \"off\"\n"
+        ),
+    )?;
+    tree.make_library()?;
+    tree.expect_own_library(false)
+}
+
+#[test]
+fn trees_share_a_folder() -> Result {
+    let trees = [Tree::configured(true)?, Tree::configured(false)?];
+    let builds = trees.each_ref().map(|tree| (&tree.recipe, &tree.built));
+    for made in build::make_libraries(&builds)? {
+        made?;
+    }
+    for (tree, debug) in trees.iter().zip([true, false]) {
+        tree.expect_own_library(debug)?;
+        // Make would not build again.
+        fs::remove_file(tree.built.objs.join(ARCHIVE))?;
+        tree.make_library()?;
+        tree.expect_own_library(debug)?;
+    }
+    Ok(())
+}
+
+/// What another tree leaves in the place of the library, between its build and
+/// its being taken away: once if `turns` says so, or each time.
+fn with_another_build_between(turns: &str) -> Result<Tree> {
+    let first = Tree::configured(true)?;
+    first.make_library()?;
+    let mut tree = Tree::new()?;
+    let foreign = tree.path("foreign.a");
+    fs::copy(first.built.objs.join(ARCHIVE), &foreign)?;
+    let mark = tree.path("mark");
+    fs::write(&mark, "")?;
+    tree.set_cargo(&format!(
+        r#"cargo "$@" || exit
+           [ "$1" = rustc -a -e {mark} ] || exit 0
+           [ {turns} != once ] || rm {mark}
+           for library in $(find "$CARGO_TARGET_DIR" -path '*release/libngx_event_pipe.a')
+           do
+               rm "$library"
+               cp {foreign} "$library"
+           done
+           "#,
+        mark = mark.display(),
+        foreign = foreign.display(),
+    ))?;
+    tree.configure()?;
+    Ok(tree)
+}
+
+#[test]
+fn another_trees_library_is_not_taken() -> Result {
+    let tree = with_another_build_between("once")?;
+    tree.make_library()?;
+    tree.expect_own_library(false)
+}
+
+#[test]
+fn refuses_another_trees_library() -> Result {
+    let tree = with_another_build_between("always")?;
+    expect_refusal(
+        tree.make_library(),
+        "is not made from this tree: build trees",
+    )?;
+    let left = fs::read_dir(tree.built.objs.join("ngx_event_pipe_rust"))?;
+    let left: Vec<_> = left
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect();
+    assert!(
+        left.iter().flatten().all(|name| name == "compiler.txt"),
+        "left: {left:?}"
+    );
+
+    // Nothing is left of it.
+    fs::remove_file(tree.path("mark"))?;
+    tree.make_library()?;
+    tree.expect_own_library(false)
+}
+
+/// The stamp depends on what is built, not on where.
+#[test]
+fn the_same_tree_gives_the_same_library_elsewhere() -> Result {
+    let trees = [Tree::configured(true)?, Tree::configured(true)?];
+    let mut stamps = Vec::new();
+    for tree in &trees {
+        tree.make_library()?;
+        let symbols = crate::nm(&tree.built.objs.join(ARCHIVE))?;
+        expect_contains(&symbols, "ngx_event_pipe_stamp_")?;
+        let stamp = symbols
+            .split_whitespace()
+            .find(|word| word.starts_with("ngx_event_pipe_stamp_"));
+        stamps.push(stamp.unwrap_or_default().to_owned());
+    }
+    assert_eq!(stamps[0], stamps[1]);
+    Ok(())
+}

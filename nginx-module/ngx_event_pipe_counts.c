@@ -13,7 +13,6 @@
 #include "ngx_event_pipe_counts.h"
 
 
-static void ngx_event_pipe_add(ngx_atomic_t *total, ngx_atomic_int_t n);
 static ngx_uint_t ngx_event_pipe_peak_bucket(off_t peak);
 static ngx_uint_t ngx_event_pipe_share_bucket(ngx_event_pipe_t *p);
 
@@ -84,15 +83,6 @@ ngx_event_pipe_glue_pass_time(ngx_event_pipe_counts_t *counts)
 }
 
 
-static void
-ngx_event_pipe_add(ngx_atomic_t *total, ngx_atomic_int_t n)
-{
-    if (n) {
-        (void) ngx_atomic_fetch_add(total, n);
-    }
-}
-
-
 void
 ngx_event_pipe_add_to_totals(ngx_event_pipe_totals_t *totals,
     ngx_event_pipe_state_t *state)
@@ -103,26 +93,24 @@ ngx_event_pipe_add_to_totals(ngx_event_pipe_totals_t *totals,
     p = state->pipe;
     counts = &state->counts;
 
-    ngx_event_pipe_add(&totals->responses, 1);
-    ngx_event_pipe_add(&totals->received, p->read_length);
-    ngx_event_pipe_add(&totals->passed, counts->passed);
-    ngx_event_pipe_add(&totals->spilled_responses, counts->spilled != 0);
-    ngx_event_pipe_add(&totals->spilled, counts->spilled);
-    ngx_event_pipe_add(&totals->blocked_responses, counts->blocked_count != 0);
-    ngx_event_pipe_add(&totals->blocked_count, counts->blocked_count);
-    ngx_event_pipe_add(&totals->blocked_time, counts->blocked_time);
-    ngx_event_pipe_add(&totals->client_time, counts->client_time);
-    ngx_event_pipe_add(&totals->reads, counts->reads);
-    ngx_event_pipe_add(&totals->writes, counts->writes);
-    ngx_event_pipe_add(&totals->loans, counts->loans);
-    ngx_event_pipe_add(&totals->lent, counts->lent);
-    ngx_event_pipe_add(&totals->peak, counts->peak);
-    ngx_event_pipe_add(&totals->peaks[ngx_event_pipe_peak_bucket(counts->peak)],
-                       1);
-    ngx_event_pipe_add(&totals->share,
-                       p->bufs.num ? p->allocated * 1000 / p->bufs.num : 0);
-    ngx_event_pipe_add(&totals->shares[ngx_event_pipe_share_bucket(p)], 1);
-    ngx_event_pipe_add(&totals->ends[ngx_event_pipe_end(state)], 1);
+    totals->responses++;
+    totals->received += p->read_length;
+    totals->passed += counts->passed;
+    totals->spilled_responses += (counts->spilled != 0);
+    totals->spilled += counts->spilled;
+    totals->blocked_responses += (counts->blocked_count != 0);
+    totals->blocked_count += counts->blocked_count;
+    totals->blocked_time += counts->blocked_time;
+    totals->client_time += counts->client_time;
+    totals->reads += counts->reads;
+    totals->writes += counts->writes;
+    totals->loans += counts->loans;
+    totals->lent += counts->lent;
+    totals->peak += counts->peak;
+    totals->peaks[ngx_event_pipe_peak_bucket(counts->peak)]++;
+    totals->share += p->bufs.num ? p->allocated * 1000 / p->bufs.num : 0;
+    totals->shares[ngx_event_pipe_share_bucket(p)]++;
+    totals->ends[ngx_event_pipe_end(state)]++;
 }
 
 

@@ -19,28 +19,28 @@
 #define NGX_EVENT_PIPE_SHARES     9
 
 
-/* in shared memory; each is only added to, once for a response */
+/* in shared memory, behind the mutex of its zone; 64 bits on every system */
 
 typedef struct {
-    ngx_atomic_t                     responses;
-    ngx_atomic_t                     received;
-    ngx_atomic_t                     passed;
-    ngx_atomic_t                     spilled_responses;
-    ngx_atomic_t                     spilled;
-    ngx_atomic_t                     blocked_responses;
-    ngx_atomic_t                     blocked_count;
-    ngx_atomic_t                     blocked_time;
-    ngx_atomic_t                     client_time;
-    ngx_atomic_t                     reads;
-    ngx_atomic_t                     writes;
-    ngx_atomic_t                     loans;
-    ngx_atomic_t                     lent;
-    ngx_atomic_t                     peak;
-    ngx_atomic_t                     peaks[NGX_EVENT_PIPE_PEAKS];
+    uint64_t                         responses;
+    uint64_t                         received;
+    uint64_t                         passed;
+    uint64_t                         spilled_responses;
+    uint64_t                         spilled;
+    uint64_t                         blocked_responses;
+    uint64_t                         blocked_count;
+    uint64_t                         blocked_time;
+    uint64_t                         client_time;
+    uint64_t                         reads;
+    uint64_t                         writes;
+    uint64_t                         loans;
+    uint64_t                         lent;
+    uint64_t                         peak;
+    uint64_t                         peaks[NGX_EVENT_PIPE_PEAKS];
     /* in thousandths */
-    ngx_atomic_t                     share;
-    ngx_atomic_t                     shares[NGX_EVENT_PIPE_SHARES];
-    ngx_atomic_t                     ends[NGX_EVENT_PIPE_ENDS];
+    uint64_t                         share;
+    uint64_t                         shares[NGX_EVENT_PIPE_SHARES];
+    uint64_t                         ends[NGX_EVENT_PIPE_ENDS];
 } ngx_event_pipe_totals_t;
 
 
@@ -50,6 +50,7 @@ extern ngx_str_t  ngx_event_pipe_end_names[];
 /* how the response has ended; to be asked when it has */
 ngx_uint_t ngx_event_pipe_end(ngx_event_pipe_state_t *state);
 
+/* adds a response that is over; the caller holds the mutex */
 void ngx_event_pipe_add_to_totals(ngx_event_pipe_totals_t *totals,
     ngx_event_pipe_state_t *state);
 

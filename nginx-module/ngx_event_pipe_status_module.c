@@ -70,6 +70,8 @@ static ngx_int_t ngx_event_pipe_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_event_pipe_status_add_variables(ngx_conf_t *cf);
 
+static void ngx_event_pipe_status_get_totals(ngx_http_request_t *r,
+    ngx_event_pipe_totals_t *totals);
 static ngx_int_t ngx_event_pipe_status_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_event_pipe_status_get_format(ngx_http_request_t *r,
     ngx_uint_t *format);
@@ -82,6 +84,8 @@ static void ngx_event_pipe_status_prometheus(ngx_event_pipe_text_t *text,
 
 static void *ngx_event_pipe_status_create_main_conf(ngx_conf_t *cf);
 static void *ngx_event_pipe_status_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_event_pipe_status_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
 static char *ngx_event_pipe_status(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static ngx_int_t ngx_event_pipe_status_init_zone(ngx_shm_zone_t *zone,
@@ -119,7 +123,7 @@ static ngx_http_module_t  ngx_event_pipe_status_module_ctx = {
     NULL,                                   /* merge server configuration */
 
     ngx_event_pipe_status_create_loc_conf,  /* create location configuration */
-    NULL                                    /* merge location configuration */
+    ngx_event_pipe_status_merge_loc_conf    /* merge location configuration */
 };
 
 
@@ -351,6 +355,7 @@ ngx_event_pipe_http_count(void *data)
 {
     ngx_event_pipe_state_t *state = data;
 
+    ngx_slab_pool_t                    *shpool;
     ngx_http_request_t                 *r;
     ngx_event_pipe_status_main_conf_t  *smcf;
 
@@ -370,19 +375,46 @@ ngx_event_pipe_http_count(void *data)
         ngx_event_pipe_glue_pass_time(&state->counts);
     }
 
+    shpool = (ngx_slab_pool_t *) smcf->zone->shm.addr;
+
+    ngx_shmtx_lock(&shpool->mutex);
+
     ngx_event_pipe_add_to_totals(smcf->zone->data, state);
+
+    ngx_shmtx_unlock(&shpool->mutex);
+}
+
+
+/* what all workers have counted until one moment */
+
+static void
+ngx_event_pipe_status_get_totals(ngx_http_request_t *r,
+    ngx_event_pipe_totals_t *totals)
+{
+    ngx_slab_pool_t                    *shpool;
+    ngx_event_pipe_status_main_conf_t  *smcf;
+
+    smcf = ngx_http_get_module_main_conf(r, ngx_event_pipe_status_module);
+
+    shpool = (ngx_slab_pool_t *) smcf->zone->shm.addr;
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    *totals = *(ngx_event_pipe_totals_t *) smcf->zone->data;
+
+    ngx_shmtx_unlock(&shpool->mutex);
 }
 
 
 static ngx_int_t
 ngx_event_pipe_status_handler(ngx_http_request_t *r)
 {
-    ngx_int_t                           rc;
-    ngx_buf_t                          *b;
-    ngx_uint_t                          format;
-    ngx_chain_t                         out;
-    ngx_event_pipe_text_t               text;
-    ngx_event_pipe_status_main_conf_t  *smcf;
+    ngx_int_t                 rc;
+    ngx_buf_t                *b;
+    ngx_uint_t                format;
+    ngx_chain_t               out;
+    ngx_event_pipe_text_t     text;
+    ngx_event_pipe_totals_t   totals;
 
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
         return NGX_HTTP_NOT_ALLOWED;
@@ -403,7 +435,7 @@ ngx_event_pipe_status_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    smcf = ngx_http_get_module_main_conf(r, ngx_event_pipe_status_module);
+    ngx_event_pipe_status_get_totals(r, &totals);
 
     text.last = b->last;
     text.end = b->end;
@@ -413,13 +445,13 @@ ngx_event_pipe_status_handler(ngx_http_request_t *r)
                     "text/plain; version=0.0.4; charset=utf-8");
         r->headers_out.content_type_len = sizeof("text/plain") - 1;
 
-        ngx_event_pipe_status_prometheus(&text, smcf->zone->data);
+        ngx_event_pipe_status_prometheus(&text, &totals);
 
     } else {
         ngx_str_set(&r->headers_out.content_type, "application/json");
         r->headers_out.content_type_len = r->headers_out.content_type.len;
 
-        ngx_event_pipe_status_json(&text, smcf->zone->data);
+        ngx_event_pipe_status_json(&text, &totals);
     }
 
     r->headers_out.content_type_lowcase = NULL;
@@ -496,10 +528,9 @@ ngx_event_pipe_print(ngx_event_pipe_text_t *text, const char *fmt, ...)
 
 
 static void
-ngx_event_pipe_print_thousandths(ngx_event_pipe_text_t *text, ngx_atomic_t n)
+ngx_event_pipe_print_thousandths(ngx_event_pipe_text_t *text, uint64_t n)
 {
-    ngx_event_pipe_print(text, "%uA.%03uA", (ngx_atomic_uint_t) n / 1000,
-                         (ngx_atomic_uint_t) n % 1000);
+    ngx_event_pipe_print(text, "%uL.%03uL", n / 1000, n % 1000);
 }
 
 
@@ -507,15 +538,15 @@ static void
 ngx_event_pipe_print_total(ngx_event_pipe_text_t *text,
     ngx_event_pipe_totals_t *totals, ngx_event_pipe_total_t *total)
 {
-    ngx_atomic_uint_t  n;
+    uint64_t  n;
 
-    n = *(ngx_atomic_t *) ((u_char *) totals + total->offset);
+    n = *(uint64_t *) ((u_char *) totals + total->offset);
 
     if (total->msec) {
         ngx_event_pipe_print_thousandths(text, n);
 
     } else {
-        ngx_event_pipe_print(text, "%uA", n);
+        ngx_event_pipe_print(text, "%uL", n);
     }
 }
 
@@ -556,16 +587,16 @@ ngx_event_pipe_status_json(ngx_event_pipe_text_t *text,
         ngx_event_pipe_print(text, ",\n");
     }
 
-    ngx_event_pipe_print(text, "  \"peak_bytes\": {\n    \"sum\": %uA,\n"
+    ngx_event_pipe_print(text, "  \"peak_bytes\": {\n    \"sum\": %uL,\n"
                          "    \"responses\": {", totals->peak);
 
     for (i = 0; i < NGX_EVENT_PIPE_PEAKS - 1; i++) {
         ngx_event_pipe_print(text, "\"");
         ngx_event_pipe_print_peak(text, i);
-        ngx_event_pipe_print(text, "\": %uA, ", totals->peaks[i]);
+        ngx_event_pipe_print(text, "\": %uL, ", totals->peaks[i]);
     }
 
-    ngx_event_pipe_print(text, "\"more\": %uA}\n  },\n"
+    ngx_event_pipe_print(text, "\"more\": %uL}\n  },\n"
                          "  \"buffers_used\": {\n    \"sum\": ",
                          totals->peaks[i]);
     ngx_event_pipe_print_thousandths(text, totals->share);
@@ -574,13 +605,13 @@ ngx_event_pipe_status_json(ngx_event_pipe_text_t *text,
     for (i = 0; i < NGX_EVENT_PIPE_SHARES; i++) {
         ngx_event_pipe_print(text, i ? ", \"" : "\"");
         ngx_event_pipe_print_share(text, i);
-        ngx_event_pipe_print(text, "\": %uA", totals->shares[i]);
+        ngx_event_pipe_print(text, "\": %uL", totals->shares[i]);
     }
 
     ngx_event_pipe_print(text, "}\n  },\n  \"ends\": {");
 
     for (i = 0; i < NGX_EVENT_PIPE_ENDS; i++) {
-        ngx_event_pipe_print(text, "%s\"%V\": %uA", i ? ", " : "",
+        ngx_event_pipe_print(text, "%s\"%V\": %uL", i ? ", " : "",
                              &ngx_event_pipe_end_names[i], totals->ends[i]);
     }
 
@@ -602,8 +633,8 @@ static void
 ngx_event_pipe_status_prometheus(ngx_event_pipe_text_t *text,
     ngx_event_pipe_totals_t *totals)
 {
+    uint64_t                 n;
     ngx_uint_t               i;
-    ngx_atomic_uint_t        n;
     ngx_event_pipe_total_t  *total;
 
     for (total = ngx_event_pipe_totals; total->name; total++) {
@@ -622,14 +653,14 @@ ngx_event_pipe_status_prometheus(ngx_event_pipe_text_t *text,
         n += totals->peaks[i];
         ngx_event_pipe_print(text, "nginx_event_pipe_peak_bytes_bucket{le=\"");
         ngx_event_pipe_print_peak(text, i);
-        ngx_event_pipe_print(text, "\"} %uA\n", n);
+        ngx_event_pipe_print(text, "\"} %uL\n", n);
     }
 
     n += totals->peaks[i];
     ngx_event_pipe_print(text,
-                         "nginx_event_pipe_peak_bytes_bucket{le=\"+Inf\"} %uA\n"
-                         "nginx_event_pipe_peak_bytes_sum %uA\n"
-                         "nginx_event_pipe_peak_bytes_count %uA\n",
+                         "nginx_event_pipe_peak_bytes_bucket{le=\"+Inf\"} %uL\n"
+                         "nginx_event_pipe_peak_bytes_sum %uL\n"
+                         "nginx_event_pipe_peak_bytes_count %uL\n",
                          n, totals->peak, n);
 
     ngx_event_pipe_print_metric(text, "buffers_used", "",
@@ -641,14 +672,14 @@ ngx_event_pipe_status_prometheus(ngx_event_pipe_text_t *text,
         ngx_event_pipe_print(text,
                              "nginx_event_pipe_buffers_used_bucket{le=\"");
         ngx_event_pipe_print_share(text, i);
-        ngx_event_pipe_print(text, "\"} %uA\n", n);
+        ngx_event_pipe_print(text, "\"} %uL\n", n);
     }
 
     ngx_event_pipe_print(text,
-                       "nginx_event_pipe_buffers_used_bucket{le=\"+Inf\"} %uA\n"
+                       "nginx_event_pipe_buffers_used_bucket{le=\"+Inf\"} %uL\n"
                        "nginx_event_pipe_buffers_used_sum ", n);
     ngx_event_pipe_print_thousandths(text, totals->share);
-    ngx_event_pipe_print(text, "\nnginx_event_pipe_buffers_used_count %uA\n",
+    ngx_event_pipe_print(text, "\nnginx_event_pipe_buffers_used_count %uL\n",
                          n);
 
     ngx_event_pipe_print_metric(text, "ends", "_total",
@@ -656,7 +687,7 @@ ngx_event_pipe_status_prometheus(ngx_event_pipe_text_t *text,
 
     for (i = 0; i < NGX_EVENT_PIPE_ENDS; i++) {
         ngx_event_pipe_print(text,
-                             "nginx_event_pipe_ends_total{reason=\"%V\"} %uA\n",
+                             "nginx_event_pipe_ends_total{reason=\"%V\"} %uL\n",
                              &ngx_event_pipe_end_names[i], totals->ends[i]);
     }
 }
@@ -682,6 +713,39 @@ ngx_event_pipe_status_create_loc_conf(ngx_conf_t *cf)
     conf->format = NGX_CONF_UNSET_UINT;
 
     return conf;
+}
+
+
+/*
+ * The blocks "if" and "limit_except" are a part of the location that they are
+ * in; a location within another one has to say itself that it is a status.  Of
+ * the two, nginx sees to the handler in the former.
+ */
+
+static char *
+ngx_event_pipe_status_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_event_pipe_status_loc_conf_t *prev = parent;
+    ngx_event_pipe_status_loc_conf_t *conf = child;
+
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (conf->format != NGX_CONF_UNSET_UINT
+        || prev->format == NGX_CONF_UNSET_UINT
+        || (!clcf->noname && !clcf->lmt_excpt))
+    {
+        return NGX_CONF_OK;
+    }
+
+    conf->format = prev->format;
+
+    if (clcf->lmt_excpt && clcf->handler == NULL) {
+        clcf->handler = ngx_event_pipe_status_handler;
+    }
+
+    return NGX_CONF_OK;
 }
 
 

@@ -3,6 +3,7 @@
 
 mod fixture;
 mod library;
+mod totals;
 
 use std::fs;
 use std::io;

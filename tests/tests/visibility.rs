@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{Error, Result};
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pipe_tests::build::{Pipe, Recipe, Source, project};
 use pipe_tests::client::{Answer, Connection, Leave, Manner, Request};
 use pipe_tests::server::{Conf, Nginx, wait};
 use pipe_tests::upstream::{
@@ -59,10 +61,13 @@ struct Stage {
 
 impl Stage {
     fn start(conf: impl FnOnce(&mut Conf)) -> Result<Self> {
+        Self::start_with(&pipe_tests::binaries()?.ours, conf)
+    }
+
+    fn start_with(binary: &Path, conf: impl FnOnce(&mut Conf)) -> Result<Self> {
         let upstreams = Upstreams::start()?;
         let server = upstreams.address(Protocol::Http);
-        let binary = pipe_tests::binaries()?.ours;
-        let nginx = Nginx::start(&binary, |c| {
+        let nginx = Nginx::start(binary, |c| {
             c.listen("sndbuf=16k");
             c.http += &log_format();
             c.http += &format!("upstream peer {{ server {server}; }}\n");
@@ -334,6 +339,21 @@ fn upstream_is_held_back_without_a_temporary_file() -> Result<()> {
     let peak = line.number("peak");
     assert!((4 * 4096..=5 * 4096).contains(&peak), "{line:?}");
     assert_eq!(line.number("buffers"), 4);
+    assert_eq!(line.text("end"), "complete");
+    stage.stop()
+}
+
+/// Until the client has been behind for so long, and that is never.
+#[test]
+fn upstream_is_held_back_before_anything_is_spilled() -> Result<()> {
+    let stage = Stage::with_location(&format!("{SMALL} event_pipe_spill_delay 1h;"))?;
+    let line = stage.run(Reply::random(14, LARGE), Manner::STALLED)?;
+
+    assert_eq!(line.number("spilled"), 0);
+    assert!(line.number("blocked_count") > 0, "{line:?}");
+    // The peer takes so long to see that it is held back.
+    let blocked = line.time("blocked_time");
+    assert!(blocked >= 150 && blocked <= line.time("msec"), "{line:?}");
     assert_eq!(line.text("end"), "complete");
     stage.stop()
 }
@@ -626,6 +646,76 @@ fn the_status_speaks_prometheus() -> Result<()> {
     let mut connection = Connection::open(stage.nginx.address(), false)?;
     let answer = connection.ask(&post, Manner::FAST, &Progress::default())?;
     assert_eq!(answer.status, 405);
+    stage.stop()
+}
+
+/// Blocks within a location are a part of it, and other locations are not.
+#[test]
+fn the_format_is_that_of_the_location() -> Result<()> {
+    let stage = Stage::start(|conf| {
+        conf.server += "location /if { event_pipe_status prometheus;
+                            if ($arg_set) { set $variable 1; }
+                            location /if/nested { } }
+                        location /method { event_pipe_status prometheus;
+                            limit_except POST { allow all; } }
+                        location /json { event_pipe_status json;
+                            if ($arg_set) { set $variable 1; } }\n";
+    })?;
+    for (path, kind) in [
+        ("/if", "text/plain; version=0.0.4; charset=utf-8"),
+        ("/if?set=1", "text/plain; version=0.0.4; charset=utf-8"),
+        ("/if?set=1&format=json", "application/json"),
+        ("/method", "text/plain; version=0.0.4; charset=utf-8"),
+        ("/json?set=1", "application/json"),
+    ] {
+        let answer = stage.ask(path, Manner::FAST)?;
+        assert_eq!(answer.header("content-type"), Some(kind), "{path}");
+    }
+    assert_eq!(stage.ask("/if/nested", Manner::FAST)?.status, 404);
+    stage.stop()
+}
+
+/// An nginx with a filter that gives up, at the first of the body, all that is
+/// below `/finalized`: then the request has lost the context of every module.
+fn with_finalizing_filter() -> Result<PathBuf> {
+    let build = || {
+        let mut recipe = Recipe::new(&Source::from_env()?, Pipe::Rust);
+        let module = project().join("tests/tests/finalizing");
+        let module = format!("--add-module={}", module.display());
+        recipe.configure.push(module);
+        recipe.build()
+    };
+    Ok(build().map_err(Error::other)?.binary)
+}
+
+#[test]
+fn a_request_whose_filters_give_up_counts_once() -> Result<()> {
+    let stage = Stage::start_with(&with_finalizing_filter()?, |conf| {
+        conf.server += &format!(
+            "location / {{ proxy_pass http://peer; {SMALL} }}
+             location = /status {{ event_pipe_status; access_log off; }}"
+        );
+    })?;
+    let mut status = HashMap::new();
+    for (nth, (path, size)) in [(1, ("/finalized", 100)), (2, ("/finalized/large", LARGE))] {
+        stage.play(path, Reply::random(23, size));
+        assert_eq!(stage.ask(path, Manner::FAST)?.status, 415);
+        stage.line(path)?;
+        // Whatever counts for a request does so at one moment.
+        wait(|| {
+            status = stage.status().unwrap_or_default();
+            count(&status, "responses") >= nth
+        });
+        assert_eq!(count(&status, "responses"), nth);
+        assert_eq!(sum_of(&status, "ends."), nth as f64);
+    }
+
+    let lines = stage.lines();
+    for name in ["reads", "writes"] {
+        let logged: usize = lines.iter().map(|line| line.number(name)).sum();
+        assert_eq!(count(&status, name), logged, "{name}");
+    }
+    assert!(count(&status, "writes") >= 2);
     stage.stop()
 }
 

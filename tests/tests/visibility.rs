@@ -351,9 +351,8 @@ fn upstream_is_held_back_before_anything_is_spilled() -> Result<()> {
 
     assert_eq!(line.number("spilled"), 0);
     assert!(line.number("blocked_count") > 0, "{line:?}");
-    // The peer takes so long to see that it is held back.
     let blocked = line.time("blocked_time");
-    assert!(blocked >= 150 && blocked <= line.time("msec"), "{line:?}");
+    assert!(blocked > 0 && blocked <= line.time("msec"), "{line:?}");
     assert_eq!(line.text("end"), "complete");
     stage.stop()
 }

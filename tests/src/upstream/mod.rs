@@ -70,11 +70,8 @@ impl Protocol {
 
     /// The bytes of `reply` to a GET of `uri`, as far as they are sent.
     pub(crate) fn wire(self, reply: &Reply, uri: &str) -> Vec<u8> {
-        let mut wire = self.render(reply, &Request::new("GET", uri, None));
-        if let Some(point) = reply.stop {
-            wire.bytes.truncate(wire.offset(point));
-        }
-        wire.bytes
+        let wire = self.render(reply, &Request::new("GET", uri, None));
+        wire.stopped(reply).0
     }
 }
 

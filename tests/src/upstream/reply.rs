@@ -166,8 +166,11 @@ pub struct Reply {
     pub framing: Framing,
     /// So many bytes are sent after the end of the body.
     pub extra: usize,
-    /// Nothing is sent after this.
+    /// No more of the response is sent after this.
     pub stop: Option<Point>,
+    /// What comes in the place of the rest, where nothing is sent after
+    /// `stop`: bytes that the protocol does not know.
+    pub breach: Vec<u8>,
     /// Whether a Range header is honoured.
     pub ranges: bool,
     /// FastCGI only.
@@ -189,6 +192,7 @@ impl Reply {
             framing: Framing::Length,
             extra: 0,
             stop: None,
+            breach: Vec::new(),
             ranges: false,
             records: Records::default(),
             cuts: Cuts::None,
@@ -228,6 +232,13 @@ pub(super) struct Wire {
 }
 
 impl Wire {
+    /// These bytes with what comes in the place of the rest, and where that
+    /// begins.
+    pub(super) fn stopped(&self, reply: &Reply) -> (Vec<u8>, usize) {
+        let stop = reply.stop.map_or(self.bytes.len(), |at| self.offset(at));
+        ([&self.bytes[..stop], &reply.breach].concat(), stop)
+    }
+
     pub(super) fn offset(&self, point: Point) -> usize {
         let offset = match point {
             Point::Start(n) => n,

@@ -29,19 +29,17 @@ pub(super) fn send(
     reply: &Reply,
     progress: &Progress,
 ) -> Result<Then> {
-    let stop = reply
-        .stop
-        .map_or(wire.bytes.len(), |point| wire.offset(point));
+    let (bytes, stop) = wire.stopped(reply);
     let mut sent = 0;
     for (at, hold) in wire.cuts(&reply.cuts) {
         if at > stop {
             break;
         }
-        write(stream, &wire.bytes[sent..at], progress)?;
+        write(stream, &bytes[sent..at], progress)?;
         sent = at;
         wait(stream, hold, progress)?;
     }
-    write(stream, &wire.bytes[sent..stop], progress)?;
+    write(stream, &bytes[sent..], progress)?;
     end(stream, reply.end, progress)
 }
 

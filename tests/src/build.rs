@@ -4,6 +4,7 @@
 //! recipe and of the source, so that the same recipe is built only once. The
 //! source tree itself is never touched: it is copied first.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::env;
 use std::error;
@@ -15,12 +16,14 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::process::die_with_parent;
 use crate::project::Project;
+use crate::upstream::lock;
 
 /// How much of a failed step's log goes into the error.
 const LOG_TAIL_LINES: usize = 25;
@@ -98,8 +101,28 @@ pub fn target() -> PathBuf {
     }
 }
 
-/// Compiles a library that stands between nginx and the system (`LD_PRELOAD`).
-pub fn shared_library(source: &Path, library: &Path) -> io::Result<()> {
+/// A library that stands between nginx and the system (`LD_PRELOAD`), of a C
+/// source in the tests' folder; built once by each process.
+pub fn shared_library(source: &str) -> io::Result<PathBuf> {
+    static BUILT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+    let folder = target().join("preload");
+    let name = Path::new(source).with_extension("").display().to_string();
+    let library = folder.join(name.replace('/', "-") + ".so");
+    let mut built = lock(&BUILT);
+    if !built.contains(&library) {
+        fs::create_dir_all(&folder)?;
+        // Another process may be doing the same.
+        let new = library.with_extension(std::process::id().to_string());
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+        compile(&source, &new)?;
+        fs::rename(new, &library)?;
+        built.insert(library.clone());
+    }
+    Ok(library)
+}
+
+fn compile(source: &Path, library: &Path) -> io::Result<()> {
     let compiled = Command::new("gcc")
         .args(["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror"])
         .arg(source)

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket, Type};
 
 pub use answer::{Answer, Decoder, Ending};
-pub use http2::Http2;
+pub use http2::{Http2, Part};
 
 use crate::upstream::{PATIENCE, Progress};
 

@@ -9,6 +9,7 @@ pub mod process;
 pub mod project;
 pub mod random;
 pub mod server;
+pub mod time;
 pub mod torture;
 pub mod traffic;
 pub mod upstream;

@@ -1,5 +1,6 @@
-//! Child processes that never outlive the test.
+//! Child processes that never outlive the test, and what other processes do.
 
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -22,4 +23,24 @@ pub fn die_with_parent(command: &mut Command, signal: libc::c_int) -> &mut Comma
     // SAFETY: between fork() and exec() the hook makes two system calls; it
     // neither allocates nor takes a lock.
     unsafe { command.pre_exec(hook) }
+}
+
+/// Whether there is a process of this id.
+pub fn is_running(process: u32) -> bool {
+    // SAFETY: signal 0 only asks.
+    unsafe { libc::kill(process as libc::pid_t, 0) == 0 }
+}
+
+/// Whether all threads of a process but its first one sleep.
+pub fn threads_sleep(process: u32) -> io::Result<bool> {
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        let thread = thread?;
+        let stat = fs::read_to_string(thread.path().join("stat"))?;
+        let state = stat.rsplit(") ").next().unwrap_or_default();
+        let is_first = thread.file_name().to_str() == Some(&process.to_string());
+        if !is_first && !state.starts_with('S') {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -400,11 +400,13 @@ impl Leftovers {
 /// Whether `done` became true in time.
 pub fn wait(mut done: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
+    let mut pause = Duration::from_micros(100);
     while !done() {
         if start.elapsed() > PATIENCE {
             return false;
         }
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(5));
     }
     true
 }

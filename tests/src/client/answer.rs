@@ -90,7 +90,7 @@ impl Decoder {
         }
     }
 
-    pub(crate) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
@@ -99,7 +99,7 @@ impl Decoder {
         (self.state != State::Header).then(|| self.body_size())
     }
 
-    pub(crate) fn body_size(&self) -> usize {
+    pub fn body_size(&self) -> usize {
         self.answer.body.len()
     }
 

@@ -4,8 +4,13 @@
 
 use std::io::{BufReader, Error, ErrorKind, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use socket2::SockRef;
 
 use super::connect;
+use crate::upstream::queues;
 
 /// What a client says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -40,6 +45,17 @@ pub struct Http2 {
     stream: BufReader<TcpStream>,
     /// The stream of the last frame, if that was its last.
     ended: Option<u32>,
+}
+
+/// What has come on a stream at once.
+#[derive(Debug)]
+pub struct Part {
+    /// The number of the stream.
+    pub stream: u32,
+    /// Some of the body; of the header nothing.
+    pub body: Vec<u8>,
+    /// Whether the stream has ended with it, if so, whether well.
+    pub end: Option<bool>,
 }
 
 /// One frame.
@@ -127,6 +143,58 @@ impl Http2 {
             self.ended = (frame.flags & END_STREAM != 0).then_some(stream);
             return Ok(Some(part));
         }
+    }
+
+    /// All that has come on any stream, without waiting for what nginx has not
+    /// sent; `None` when nginx has closed the connection.
+    pub fn arrived(&mut self) -> Result<Option<Vec<Part>>> {
+        let mut parts = Vec::new();
+        loop {
+            match self.has_arrived() {
+                Ok(true) => {}
+                Ok(false) => return Ok(Some(parts)),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            let frame = match self.receive() {
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+                frame => frame?,
+            };
+            let end = match frame.kind {
+                DATA | HEADERS => (frame.flags & END_STREAM != 0).then_some(true),
+                RST_STREAM => Some(false),
+                _ => continue,
+            };
+            parts.push(Part {
+                stream: frame.stream,
+                body: match frame.kind {
+                    DATA => frame.payload,
+                    _ => Vec::new(),
+                },
+                end,
+            });
+        }
+    }
+
+    /// Whether there is something to be read, be it the end. What nginx has given
+    /// to its kernel is waited for.
+    fn has_arrived(&self) -> Result<bool> {
+        let stream = self.stream.get_ref();
+        while self.stream.buffer().is_empty() {
+            stream.set_nonblocking(true)?;
+            let peeked = stream.peek(&mut [0]);
+            stream.set_nonblocking(false)?;
+            match peeked {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                peeked => return peeked.map(|_| true),
+            }
+            SockRef::from(stream).set_tcp_quickack(true)?;
+            if queues(stream)?.is_none_or(|queues| queues.unsent == 0) {
+                return Ok(false);
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+        Ok(true)
     }
 
     fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Result<()> {

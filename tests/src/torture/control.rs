@@ -1,43 +1,20 @@
 //! The test's end of the library that stands between nginx and the system.
 
-use std::fs;
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use super::fault::{Armed, Call, How};
-use crate::build::{shared_library, target};
+use crate::process::threads_sleep;
 use crate::upstream::PATIENCE;
 
-const SOURCE: &str = "src/torture/interpose.c";
+/// The source of the library.
+pub(super) const SOURCE: &str = "src/torture/interpose.c";
 
 /// Where the library finds the test.
 pub(super) const VARIABLE: &str = "PIPE_TORTURE";
 
 /// The kind of error that says that nginx has ended.
 pub(super) const LOST: ErrorKind = ErrorKind::UnexpectedEof;
-
-/// The library, built once for all.
-pub(super) fn library() -> Result<&'static Path> {
-    static BUILT: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
-    match BUILT.get_or_init(|| build().map_err(|error| error.to_string())) {
-        Ok(path) => Ok(path),
-        Err(error) => Err(Error::other(error.clone())),
-    }
-}
-
-fn build() -> Result<PathBuf> {
-    let dir = target().join("torture");
-    fs::create_dir_all(&dir)?;
-    // Another process may be doing the same.
-    let new = dir.join(format!("interpose-{}.so", std::process::id()));
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(SOURCE);
-    shared_library(&source, &new)?;
-    let library = dir.join("interpose.so");
-    fs::rename(new, &library)?;
-    Ok(library)
-}
 
 /// What the library is told; `interpose.c` has the numbers.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +84,7 @@ impl Control {
         loop {
             // A thread of the pool that sleeps now has told of its work, and
             // nginx will not miss that.
-            let alone = self.threads_sleep()?;
+            let alone = threads_sleep(self.process)?;
             let report = self.give(Order::GoOn)?;
             if alone && report.rounds == 0 {
                 return Ok(report);
@@ -139,19 +116,6 @@ impl Control {
             fired: fired != 0,
             seen,
         })
-    }
-
-    /// Whether all threads but the one in hand, which waits for the test in a
-    /// system call as well, have nothing to do.
-    fn threads_sleep(&self) -> Result<bool> {
-        for thread in fs::read_dir(format!("/proc/{}/task", self.process))? {
-            let stat = fs::read_to_string(thread?.path().join("stat"))?;
-            let state = stat.rsplit(") ").next().unwrap_or_default();
-            if !state.starts_with('S') {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 }
 

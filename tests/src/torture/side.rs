@@ -6,11 +6,12 @@ use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use super::control::{Control, LOST, VARIABLE, library};
+use super::control::{Control, LOST, SOURCE, VARIABLE};
 use super::fault::{Armed, Call};
 use super::outcome::Outcome;
 use super::reader::{Reader, is_hung_up};
 use super::scenario::{Client, Scenario};
+use crate::build::shared_library;
 use crate::client::{Answer, Request};
 use crate::server::{Conf, Nginx, files_below};
 use crate::traffic::kind;
@@ -51,7 +52,7 @@ impl Side {
 
     fn start(binary: &Path, scenario: &Scenario, directives: &str) -> Result<Self> {
         let mut listeners: Vec<UnixListener> = Vec::new();
-        let library = library()?;
+        let library = shared_library(SOURCE)?;
         let nginx = Nginx::start(binary, |conf| {
             let socket = conf.prefix().join(TORTURE);
             for path in [&conf.prefix().join(UPSTREAM), &socket] {

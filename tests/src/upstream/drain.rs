@@ -14,9 +14,23 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::server::loopback;
 
+/// What waits in a socket: bytes that the process has not read, and bytes that
+/// the other end's kernel has not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queues {
+    pub unread: usize,
+    pub unsent: usize,
+}
+
 /// How many bytes wait in the receive buffer of the socket at the other end of
 /// `stream`; none where that socket is closed.
 pub(super) fn unread(stream: &TcpStream) -> Result<Option<usize>> {
+    Ok(queues(stream)?.map(|queues| queues.unread))
+}
+
+/// What waits in the socket at the other end of `stream`; none where that
+/// socket is gone.
+pub fn queues(stream: &TcpStream) -> Result<Option<Queues>> {
     let (near, far) = ends(stream)?;
     match has_netlink()? {
         true => ask_netlink(far, near),
@@ -51,11 +65,12 @@ mod netlink {
     pub(super) const REQUEST_SIZE: u32 = 72;
     /// Where the type of a message is.
     pub(super) const TYPE: std::ops::Range<usize> = 4..6;
-    /// Where the answer has the size of the receive queue.
-    pub(super) const RECEIVE_QUEUE: std::ops::Range<usize> = 72..76;
+    /// Where the answer has the sizes of the queues.
+    pub(super) const UNREAD: std::ops::Range<usize> = 72..76;
+    pub(super) const UNSENT: std::ops::Range<usize> = 76..80;
 }
 
-fn ask_netlink(local: SocketAddrV4, remote: SocketAddrV4) -> Result<Option<usize>> {
+fn ask_netlink(local: SocketAddrV4, remote: SocketAddrV4) -> Result<Option<Queues>> {
     let family = Domain::from(libc::AF_NETLINK);
     let protocol = Protocol::from(netlink::SOCK_DIAG);
     let mut socket = Socket::new(family, Type::DGRAM, Some(protocol))?;
@@ -64,12 +79,18 @@ fn ask_netlink(local: SocketAddrV4, remote: SocketAddrV4) -> Result<Option<usize
     let mut answer = [0; 512];
     let size = socket.read(&mut answer)?;
     let kind = u16::from_ne_bytes([answer[netlink::TYPE.start], answer[netlink::TYPE.start + 1]]);
-    if kind != netlink::SOCK_DIAG_BY_FAMILY || size < netlink::RECEIVE_QUEUE.end {
+    if kind != netlink::SOCK_DIAG_BY_FAMILY || size < netlink::UNSENT.end {
         return Ok(None);
     }
-    let mut queue = [0; 4];
-    queue.copy_from_slice(&answer[netlink::RECEIVE_QUEUE]);
-    Ok(Some(u32::from_ne_bytes(queue) as usize))
+    let number = |at| {
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(&answer[at]);
+        u32::from_ne_bytes(bytes) as usize
+    };
+    Ok(Some(Queues {
+        unread: number(netlink::UNREAD),
+        unsent: number(netlink::UNSENT),
+    }))
 }
 
 /// A struct nlmsghdr and a struct inet_diag_req_v2.
@@ -95,13 +116,17 @@ fn request(local: SocketAddrV4, remote: SocketAddrV4) -> Vec<u8> {
 }
 
 /// Looks the socket up in a table as /proc/net/tcp is one.
-fn find(table: &str, local: SocketAddrV4, remote: SocketAddrV4) -> Option<usize> {
+fn find(table: &str, local: SocketAddrV4, remote: SocketAddrV4) -> Option<Queues> {
     let (local, remote) = (hexadecimal(local), hexadecimal(remote));
     table.lines().find_map(|line| {
         let mut words = line.split_ascii_whitespace().skip(1);
         let ends = words.next() == Some(&local) && words.next() == Some(&remote);
-        let queues = words.nth(1).filter(|_| ends)?;
-        usize::from_str_radix(queues.split_once(':')?.1, 16).ok()
+        let (unsent, unread) = words.nth(1).filter(|_| ends)?.split_once(':')?;
+        let number = |text| usize::from_str_radix(text, 16).ok();
+        Some(Queues {
+            unread: number(unread)?,
+            unsent: number(unsent)?,
+        })
     })
 }
 
@@ -131,6 +156,10 @@ mod tests {
         for (read, left) in [(2, 3), (3, 0)] {
             far_end.read_exact(&mut vec![0; read])?;
             let table = fs::read_to_string("/proc/net/tcp")?;
+            let left = Queues {
+                unread: left,
+                unsent: 0,
+            };
             assert_eq!(find(&table, far, near), Some(left));
             if has_netlink()? {
                 assert_eq!(ask_netlink(far, near)?, Some(left));

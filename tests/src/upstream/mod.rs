@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+pub use drain::{Queues, queues};
 pub use progress::Progress;
 pub use reply::{Body, Cuts, End, Framing, Hold, NEEDLE, Point, Records, Reply};
 
@@ -69,7 +70,7 @@ impl Protocol {
     }
 
     /// The bytes of `reply` to a GET of `uri`, as far as they are sent.
-    pub(crate) fn wire(self, reply: &Reply, uri: &str) -> Vec<u8> {
+    pub fn wire(self, reply: &Reply, uri: &str) -> Vec<u8> {
         let wire = self.render(reply, &Request::new("GET", uri, None));
         wire.stopped(reply).0
     }

@@ -1,13 +1,11 @@
 //! An output that waits for the disk does not use up the client's time.
 
 use std::io::Result;
-use std::path::Path;
 use std::time::Duration;
 
 use pipe_tests::client::Manner;
 use pipe_tests::upstream::{Cuts, Framing, Hold, Point, Protocol, Reply};
 use pipe_tests::{Binaries, binaries};
-use tempfile::TempDir;
 
 use crate::stage::Scene;
 
@@ -26,10 +24,7 @@ const BUFFER: usize = 4096;
 #[test]
 fn a_slow_disk_does_not_time_out_the_client() -> Result<()> {
     let Binaries { stock, ours } = binaries()?;
-    let folder = TempDir::new()?;
-    let library = folder.path().join("disk.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/time/disk.c");
-    pipe_tests::build::shared_library(&source, &library)?;
+    let library = pipe_tests::build::shared_library("tests/time/disk.c")?;
 
     let mut reply = Reply::random(1, SIZE);
     reply.framing = Framing::Length;

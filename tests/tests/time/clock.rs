@@ -31,9 +31,7 @@ struct Clock {
 impl Clock {
     fn new() -> Result<Self> {
         let folder = TempDir::new()?;
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/time/clock.c");
-        let library = folder.path().join("clock.so");
-        pipe_tests::build::shared_library(&source, &library)?;
+        let library = pipe_tests::build::shared_library("tests/time/clock.c")?;
         Ok(Self { folder, library })
     }
 

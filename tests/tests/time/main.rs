@@ -4,6 +4,8 @@
 
 mod busy;
 mod clock;
+mod pace;
+mod progress;
 mod stage;
 mod stream;
 mod timeouts;

@@ -1,0 +1,156 @@
+//! nginx in virtual time, between clients and an upstream that are the test's
+//! own: it passes each byte on itself, and all of them stand still meanwhile.
+
+mod client;
+mod peer;
+
+use std::fs;
+use std::io::{Error, Result};
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use pipe_tests::peers::openssl::Certificate;
+use pipe_tests::server::{Nginx, loopback};
+use pipe_tests::time::VirtualTime;
+use pipe_tests::upstream::Protocol;
+
+pub use client::{Client, Speech};
+pub use peer::{Peer, RECORD};
+
+/// How long nginx waits for either side.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A side that makes progress so often is not given up.
+pub const HALF: Duration = TIMEOUT.checked_div(2).expect("not by zero");
+
+/// A side that has made none for so long is.
+pub const TOO_LONG: Duration = Duration::from_secs(11);
+
+/// What is asked for: this itself, or a page that includes it.
+pub const PATH: &str = "/response";
+pub const PAGE: &str = "/page";
+
+/// What nginx's sockets hold, before the kernel doubles it.
+const SOCKET: usize = 200 << 10;
+
+/// How nginx is to be set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub protocol: Protocol,
+    /// Whether upstream speaks TLS.
+    pub tls: bool,
+    pub speech: Speech,
+    /// Of the location; `@` stands for the module's name.
+    pub directives: String,
+    /// What nginx's sockets to the clients hold.
+    pub socket: usize,
+}
+
+impl Setup {
+    pub fn new(speech: Speech, directives: &str) -> Self {
+        Self {
+            protocol: Protocol::Http,
+            tls: false,
+            speech,
+            directives: directives.to_owned(),
+            socket: SOCKET,
+        }
+    }
+
+    fn text(&self, prefix: &Path, upstream: &TcpListener) -> Result<String> {
+        let module = self.protocol.module();
+        let scheme = match (self.protocol, self.tls) {
+            (Protocol::Http, false) => "http://",
+            (Protocol::Http, true) => "https://",
+            _ => "",
+        };
+        let seconds = TIMEOUT.as_secs();
+        let directives = format!(
+            "send_timeout {seconds}s; @_read_timeout {seconds}s; {}",
+            self.directives
+        );
+        Ok(format!(
+            "location {PAGE} {{ root {}; ssi on; ssi_types *; }}\n\
+             location {PATH} {{ {module}_pass {scheme}{}; {} }}\n",
+            prefix.display(),
+            upstream.local_addr()?,
+            directives.replace('@', module)
+        ))
+    }
+}
+
+/// One nginx, its upstream's listening socket, and the time that both live in.
+pub struct Stage {
+    pub time: VirtualTime,
+    setup: Setup,
+    nginx: Nginx,
+    listener: TcpListener,
+    certificate: Certificate,
+}
+
+impl Stage {
+    pub fn start(binary: &Path, setup: &Setup) -> Result<Self> {
+        let time = VirtualTime::new()?;
+        let listener = TcpListener::bind((loopback(), 0))?;
+        let mut certificate = Err(Error::other("none"));
+        let nginx = Nginx::start(binary, |conf| {
+            certificate = Certificate::create(conf.prefix());
+            let page = format!("<!--#include virtual='{PATH}' -->");
+            fs::write(conf.prefix().join(&PAGE[1..]), page).expect("the prefix is writable");
+            conf.listen(&format!("sndbuf={} {}", setup.socket, setup.speech.listen()));
+            conf.http += "access_log off; proxy_http_version 1.1;\n\
+                          http2_max_concurrent_streams 8;\n";
+            if let Ok(certificate) = &certificate {
+                conf.server += &certificate.directives();
+            }
+            let text = setup.text(conf.prefix(), &listener);
+            conf.server += &text.expect("a listening socket has an address");
+            conf.env = time.env();
+        })?;
+        Ok(Self {
+            time,
+            setup: setup.clone(),
+            nginx,
+            listener,
+            certificate: certificate?,
+        })
+    }
+
+    /// A client that has asked for a path.
+    pub fn client(&self, path: &str) -> Result<Client> {
+        Client::ask(self.nginx.address(), self.setup.speech, path)
+    }
+
+    /// Upstream's end of the next connection, the request on which has come.
+    pub fn upstream(&self) -> Result<Peer> {
+        let (stream, _) = self.listener.accept()?;
+        let mut peer = match self.setup.tls {
+            true => Peer::tls_server(stream, &self.certificate)?,
+            false => Peer::plain(stream)?,
+        };
+        while peer.take(usize::MAX)?.is_empty() {
+            self.time.settle()?;
+        }
+        Ok(peer)
+    }
+
+    pub fn error_log(&self) -> String {
+        self.nginx.error_log()
+    }
+
+    /// Whether nginx has given a client up.
+    pub fn has_client_timed_out(&self) -> bool {
+        self.error_log().contains("client timed out")
+    }
+
+    /// Whether nginx has given upstream up.
+    pub fn has_upstream_timed_out(&self) -> bool {
+        self.error_log().contains("upstream timed out")
+    }
+
+    /// Ends nginx, which must have nothing left to do.
+    pub fn stop(self) -> Result<()> {
+        self.nginx.stop()?.check()
+    }
+}

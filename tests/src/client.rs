@@ -2,7 +2,7 @@
 //! test wants, and tell exactly what came. And one for HTTP/2.
 
 mod answer;
-mod http2;
+pub mod http2;
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket, Type};
 
 pub use answer::{Answer, Decoder, Ending};
-pub use http2::{Http2, Part};
+pub use http2::Http2;
 
 use crate::upstream::{PATIENCE, Progress};
 
@@ -227,6 +227,8 @@ fn connect(address: SocketAddr, slow: bool) -> Result<TcpStream> {
     }
     socket.connect_timeout(&address.into(), PATIENCE)?;
     let stream = TcpStream::from(socket);
+    // What is written is there, not only when what was before is acknowledged.
+    stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     Ok(stream)
 }

@@ -81,7 +81,10 @@ impl VirtualTime {
         let folder = TempDir::new()?;
         let file = File::create_new(shared(&folder))?;
         file.set_len(size_of::<Page>() as u64)?;
-        let file = File::options().read(true).write(true).open(shared(&folder))?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(shared(&folder))?;
         let time = Self {
             library: shared_library("src/time/virtual.c")?,
             page: map(&file)?,

@@ -4,16 +4,18 @@
 use std::io::Result;
 use std::path::Path;
 
-use pipe_tests::client::Http2;
-use pipe_tests::upstream::{Framing, Point, Protocol, Reply};
+use pipe_tests::upstream::{Protocol, Reply};
 use pipe_tests::{Binaries, binaries};
 
-use crate::pace::{Client, HALF, PAGE, PATH, Peer, Setup, Speech, Stage, TOO_LONG};
+use crate::pace::{HALF, PATH, Peer, Setup, Speech, Stage, TOO_LONG};
 
 /// More than the sockets to a client hold, and less than its sockets and
 /// nginx's memory do.
 const LARGE: usize = 600_000;
 const SMALL: usize = 48_000;
+
+/// So much that nginx is told that there is room for more.
+const SWIG: usize = 200_000;
 
 /// Sockets that hold little.
 const TIGHT: usize = 4 << 10;
@@ -29,8 +31,8 @@ struct Flow {
     sip: usize,
 }
 
-/// Everything at once.
-const ALL: usize = usize::MAX;
+/// More than there is.
+const ALL: usize = 1 << 20;
 
 impl Flow {
     /// Whether the client gets all that upstream sends at this pace.
@@ -38,18 +40,22 @@ impl Flow {
         let reply = Reply::random(1, self.body);
         let stage = Stage::start(binary, setup)?;
         let mut client = stage.client(PATH)?;
-        let mut upstream = stage.upstream()?;
-        upstream.put(&setup.protocol.wire(&reply, PATH))?;
-        upstream.send(self.burst)?;
-        stage.time.settle()?;
+        let mut upstream = Some(stage.upstream_sends(&reply, self.burst)?);
         while client.is_open() {
             client.take(self.sip)?;
-            upstream.send(self.drip)?;
+            if let Some(peer) = &mut upstream {
+                peer.send(self.drip)?;
+            }
+            upstream = upstream.filter(Peer::has_more);
             stage.time.advance(HALF)?;
         }
-        drop(upstream);
         let body = client.finish();
-        eprintln!("{} of {} {:?}", body.len(), self.body, stage.time.passed());
+        eprintln!(
+            "{} of {}, {:?} {setup:?}",
+            body.len(),
+            self.body,
+            stage.time.passed()
+        );
         stage.stop()?;
         Ok(body == reply.body.bytes())
     }
@@ -75,7 +81,10 @@ fn a_client_that_reads_from_large_sockets_is_waited_for() -> Result<()> {
     for directives in ["", "sendfile on;", "aio threads; aio_write on;"] {
         flow.is_whole_on_both(&Setup::new(Speech::Http1, directives))?;
     }
-    flow.is_whole_on_both(&Setup::new(Speech::Tls, ""))
+    for speech in [Speech::Tls, Speech::Http2, Speech::Http2Tls] {
+        flow.is_whole_on_both(&Setup::new(speech, ""))?;
+    }
+    Ok(())
 }
 
 /// Upstream is done, and nginx is told only when a third of the socket is free.
@@ -91,16 +100,19 @@ fn nor_is_it_cut_when_upstream_is_done() -> Result<()> {
     };
     for directives in ["", "sendfile on;", "aio threads; aio_write on;"] {
         let setup = Setup::new(Speech::Http1, directives);
-        assert!(!flow.is_whole(&stock, &setup)?, "stock sees the client read");
+        assert!(
+            !flow.is_whole(&stock, &setup)?,
+            "stock sees the client read"
+        );
         assert!(flow.is_whole(&ours, &setup)?, "{setup:?}");
     }
     Ok(())
 }
 
-/// A record of TLS has gone out when its last byte has.
+/// A record of TLS or a frame of HTTP/2 has gone out when its last byte has.
 #[test]
 fn a_client_on_a_slow_link_is_waited_for() -> Result<()> {
-    for speech in [Speech::Http1, Speech::Tls] {
+    for speech in [Speech::Http1, Speech::Tls, Speech::Http2, Speech::Http2Tls] {
         let mut setup = Setup::new(speech, "");
         setup.socket = TIGHT;
         Flow {
@@ -124,7 +136,7 @@ fn nor_does_http2_hide_it() -> Result<()> {
             drip: 20,
             sip: 900,
         }
-        .is_whole_on_both(&Setup::new(Speech::Http2, directives))?;
+        .is_whole_on_both(&Setup::new(Speech::Http2Window, directives))?;
     }
     Ok(())
 }
@@ -160,4 +172,53 @@ fn an_upstream_that_sends_tls_slowly_is_waited_for() -> Result<()> {
         sip: 1 << 20,
     }
     .is_whole_on_both(&setup)
+}
+
+/// Whether the client, who has taken a little and then takes nothing, is given
+/// up in time while upstream sends a little now and then.
+fn is_given_up(binary: &Path, setup: &Setup, drip: usize) -> Result<bool> {
+    let stage = Stage::start(binary, setup)?;
+    let mut client = stage.client(PATH)?;
+    let mut upstream = stage.upstream_sends(&Reply::random(1, 3 * LARGE), 2 * LARGE)?;
+    for _ in 0..4 {
+        stage.time.advance(HALF)?;
+        client.take(SWIG)?;
+        upstream.send(drip)?;
+    }
+    assert!(!stage.has_client_timed_out(), "{setup:?}, {drip}");
+    let deadline = stage.time.passed() + TOO_LONG;
+    while stage.time.passed() < deadline {
+        upstream.send(drip)?;
+        stage.time.advance(TOO_LONG / 11)?;
+    }
+    let is_given_up = stage.has_client_timed_out();
+    drop((client, upstream));
+    stage.stop()?;
+    Ok(is_given_up)
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_given_up() -> Result<()> {
+    let Binaries { stock, ours } = binaries()?;
+    for speech in Speech::ALL {
+        let setup = Setup::new(speech, "");
+        let stock = is_given_up(&stock, &setup, 10)?;
+        assert!(!stock, "stock sees upstream only: {setup:?}");
+        for directives in ["", "sendfile on;", "aio threads; aio_write on;"] {
+            let setup = Setup::new(speech, directives);
+            assert!(is_given_up(&ours, &setup, 10)?, "{setup:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn and_when_upstream_is_done() -> Result<()> {
+    let Binaries { stock, ours } = binaries()?;
+    for speech in Speech::ALL {
+        let setup = Setup::new(speech, "");
+        assert!(is_given_up(&stock, &setup, 3 * LARGE)?, "stock, {setup:?}");
+        assert!(is_given_up(&ours, &setup, 3 * LARGE)?, "{setup:?}");
+    }
+    Ok(())
 }

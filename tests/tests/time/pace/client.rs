@@ -3,7 +3,8 @@
 use std::io::Result;
 use std::net::{SocketAddr, TcpStream};
 
-use pipe_tests::client::{Decoder, Ending, Http2};
+use pipe_tests::client::http2::{self, Streams};
+use pipe_tests::client::{Decoder, Ending};
 use socket2::{Domain, Socket, Type};
 
 use super::peer::Peer;
@@ -13,103 +14,152 @@ use super::peer::Peer;
 const SOCKET: usize = 8 << 10;
 const SEGMENT: u32 = 536;
 
-/// The number of the stream of a client that speaks HTTP/2.
-const STREAM: u32 = 1;
+/// The number of the first stream of a client that speaks HTTP/2, and a window
+/// that holds nothing back.
+pub const STREAM: u32 = 1;
+const WINDOW: u32 = 1 << 30;
 
-/// How a client speaks.
+/// How a client speaks, and what sets its pace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speech {
     Http1,
     Tls,
     Http2,
+    Http2Tls,
+    /// HTTP/2, and all is taken at once that comes; the window sets the pace.
+    Http2Window,
 }
 
 impl Speech {
+    pub const ALL: [Self; 5] = [
+        Self::Http1,
+        Self::Tls,
+        Self::Http2,
+        Self::Http2Tls,
+        Self::Http2Window,
+    ];
+
     /// The parameters of `listen`.
     pub(super) fn listen(self) -> &'static str {
         match self {
             Self::Http1 => "",
             Self::Tls => "ssl",
-            Self::Http2 => "http2",
+            Self::Http2 | Self::Http2Window => "http2",
+            Self::Http2Tls => "ssl http2",
+        }
+    }
+
+    fn connect(self, address: SocketAddr) -> Result<Peer> {
+        let stream = connect(address)?;
+        match self {
+            Self::Tls => Peer::tls_client(stream, b"http/1.1"),
+            Self::Http2Tls => Peer::tls_client(stream, b"h2"),
+            _ => Peer::plain(stream),
+        }
+    }
+
+    fn window(self) -> u32 {
+        match self {
+            Self::Http2Window => 0,
+            _ => WINDOW,
         }
     }
 }
 
 /// A client that has asked for something.
 pub struct Client {
-    connection: Connection,
-    /// What has come of the body.
-    body: Vec<u8>,
-    is_open: bool,
+    speech: Speech,
+    peer: Peer,
+    received: Received,
 }
 
-enum Connection {
-    Http1(Peer, Decoder),
-    Http2(Http2),
+enum Received {
+    Http1(Decoder),
+    Http2(Streams),
 }
 
 impl Client {
     pub(super) fn ask(address: SocketAddr, speech: Speech, path: &str) -> Result<Self> {
-        let connection = match speech {
-            Speech::Http2 => {
-                let mut connection = Http2::open(address, false, 0)?;
-                connection.get(STREAM, path)?;
-                Connection::Http2(connection)
-            }
-            Speech::Http1 => ask(Peer::plain(connect(address)?)?, path)?,
-            Speech::Tls => ask(Peer::tls_client(connect(address)?)?, path)?,
+        let peer = speech.connect(address)?;
+        let (received, request) = match speech {
+            Speech::Http1 | Speech::Tls => (
+                Received::Http1(Decoder::new("GET")),
+                format!("GET {path} HTTP/1.1\r\nHost: pipe\r\nConnection: close\r\n\r\n").into(),
+            ),
+            _ => (
+                Received::Http2(Streams::default()),
+                [http2::begin(speech.window()), http2::get(STREAM, path)].concat(),
+            ),
         };
-        Ok(Self {
-            connection,
-            body: Vec::new(),
-            is_open: true,
-        })
+        let mut client = Self {
+            speech,
+            peer,
+            received,
+        };
+        client.say(&request)?;
+        Ok(client)
     }
 
-    /// Takes up to so many bytes, fewer where nginx has not sent as many; by
-    /// HTTP/2 whatever has come, and then lets as many come.
+    /// Asks for something else on one more stream, and lets so much of it come.
+    pub fn ask_too(&mut self, stream: u32, path: &str, window: u32) -> Result<()> {
+        let request = http2::get(stream, path);
+        self.say(&[request, http2::allow(stream, window)].concat())
+    }
+
+    fn say(&mut self, bytes: &[u8]) -> Result<()> {
+        self.peer.put(bytes)?;
+        self.peer.send(usize::MAX)
+    }
+
+    /// Takes up to so many bytes of what nginx has sent; or all of that, and
+    /// opens the window by so many.
     pub fn take(&mut self, size: usize) -> Result<()> {
-        match &mut self.connection {
-            Connection::Http1(peer, decoder) => {
-                decoder.feed(&peer.take(size)?)?;
-                self.is_open = peer.is_open() && !decoder.is_done();
-            }
-            Connection::Http2(connection) => {
-                let Some(parts) = connection.arrived()? else {
-                    self.is_open = false;
-                    return Ok(());
-                };
-                for part in parts {
-                    self.body.extend(part.body);
-                    self.is_open &= part.end.is_none();
-                }
-                if self.is_open {
-                    connection.allow(STREAM, size as u32)?;
-                }
+        if self.speech != Speech::Http2Window {
+            return self.read(size);
+        }
+        self.read(usize::MAX)?;
+        match self.is_open() {
+            true => self.say(&http2::allow(STREAM, size as u32)),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes up to so many bytes of what nginx has sent.
+    pub fn read(&mut self, size: usize) -> Result<()> {
+        let bytes = self.peer.take(size)?;
+        match &mut self.received {
+            Received::Http1(decoder) => decoder.feed(&bytes),
+            Received::Http2(streams) => {
+                streams.feed(&bytes);
+                Ok(())
             }
         }
-        Ok(())
     }
 
     /// Whether more may come.
-    pub fn is_open(&self) -> bool {
-        self.is_open
+    pub fn is_open(&mut self) -> bool {
+        self.peer.is_open()
+            && match &mut self.received {
+                Received::Http1(decoder) => !decoder.is_done(),
+                Received::Http2(streams) => !streams.received(STREAM).is_over,
+            }
+    }
+
+    /// How much of the body has come on a stream.
+    pub fn received(&mut self, stream: u32) -> usize {
+        match &mut self.received {
+            Received::Http1(decoder) => decoder.body_size(),
+            Received::Http2(streams) => streams.received(stream).body.len(),
+        }
     }
 
     /// What has come of the body.
     pub fn finish(self) -> Vec<u8> {
-        match self.connection {
-            Connection::Http1(_, decoder) => decoder.finish(Ending::Left).body,
-            Connection::Http2(_) => self.body,
+        match self.received {
+            Received::Http1(decoder) => decoder.finish(Ending::Left).body,
+            Received::Http2(mut streams) => streams.received(STREAM).body.clone(),
         }
     }
-}
-
-fn ask(mut peer: Peer, path: &str) -> Result<Connection> {
-    let text = format!("GET {path} HTTP/1.1\r\nHost: pipe\r\nConnection: close\r\n\r\n");
-    peer.put(text.as_bytes())?;
-    peer.send(usize::MAX)?;
-    Ok(Connection::Http1(peer, Decoder::new("GET")))
 }
 
 fn connect(address: SocketAddr) -> Result<TcpStream> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use pipe_tests::peers::openssl::Certificate;
 use pipe_tests::server::{Nginx, loopback};
 use pipe_tests::time::VirtualTime;
-use pipe_tests::upstream::Protocol;
+use pipe_tests::upstream::{Point, Protocol, Reply};
 
 pub use client::{Client, Speech};
 pub use peer::{Peer, RECORD};
@@ -98,7 +98,11 @@ impl Stage {
             certificate = Certificate::create(conf.prefix());
             let page = format!("<!--#include virtual='{PATH}' -->");
             fs::write(conf.prefix().join(&PAGE[1..]), page).expect("the prefix is writable");
-            conf.listen(&format!("sndbuf={} {}", setup.socket, setup.speech.listen()));
+            conf.listen(&format!(
+                "sndbuf={} {}",
+                setup.socket,
+                setup.speech.listen()
+            ));
             conf.http += "access_log off; proxy_http_version 1.1;\n\
                           http2_max_concurrent_streams 8;\n";
             if let Ok(certificate) = &certificate {
@@ -106,6 +110,9 @@ impl Stage {
             }
             let text = setup.text(conf.prefix(), &listener);
             conf.server += &text.expect("a listening socket has an address");
+            if std::env::var_os("DBG").is_some() {
+                conf.log_level = "debug";
+            }
             conf.env = time.env();
         })?;
         Ok(Self {
@@ -132,6 +139,22 @@ impl Stage {
         while peer.take(usize::MAX)?.is_empty() {
             self.time.settle()?;
         }
+        Ok(peer)
+    }
+
+    /// The same, with an answer ready: its header is sent, and so many bytes of
+    /// what follows.
+    pub fn upstream_sends(&self, reply: &Reply, burst: usize) -> Result<Peer> {
+        let mut header = reply.clone();
+        header.stop = Some(Point::Body(0));
+        let protocol = self.setup.protocol;
+        let header = protocol.wire(&header, PATH);
+        let mut peer = self.upstream()?;
+        peer.put(&header)?;
+        peer.send(usize::MAX)?;
+        peer.put(&protocol.wire(reply, PATH)[header.len()..])?;
+        peer.send(burst)?;
+        self.time.settle()?;
         Ok(peer)
     }
 

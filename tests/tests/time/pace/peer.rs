@@ -68,9 +68,10 @@ impl Peer {
     }
 
     /// The client of a TLS connection, who trusts anybody.
-    pub fn tls_client(stream: TcpStream) -> Result<Self> {
-        let context = SslContext::builder(SslMethod::tls())?.build();
-        Self::tls(stream, &context, SslStream::connect)
+    pub fn tls_client(stream: TcpStream, application: &[u8]) -> Result<Self> {
+        let mut context = SslContext::builder(SslMethod::tls())?;
+        context.set_alpn_protos(&[&[application.len() as u8], application].concat())?;
+        Self::tls(stream, &context.build(), SslStream::connect)
     }
 
     /// The server of a TLS connection.
@@ -128,10 +129,17 @@ impl Peer {
         Ok(is_over)
     }
 
-    fn wire(&mut self) -> &mut Wire {
+    fn wire_mut(&mut self) -> &mut Wire {
         match &mut self.layer {
             Layer::Plain(wire) => wire,
             Layer::Tls(tls) => tls.get_mut(),
+        }
+    }
+
+    fn wire(&self) -> &Wire {
+        match &self.layer {
+            Layer::Plain(wire) => wire,
+            Layer::Tls(tls) => tls.get_ref(),
         }
     }
 
@@ -153,7 +161,7 @@ impl Peer {
     /// Sends up to so many of the bytes that are ready, as they are on the wire;
     /// fewer where nginx takes no more.
     pub fn send(&mut self, limit: usize) -> Result<()> {
-        let bytes = mem::take(&mut self.wire().outgoing);
+        let bytes = mem::take(&mut self.wire_mut().outgoing);
         let mut sent = 0;
         while sent < bytes.len().min(limit) {
             match (&self.stream).write(&bytes[sent..bytes.len().min(limit)]) {
@@ -164,12 +172,12 @@ impl Peer {
                 }
             }
         }
-        self.wire().outgoing = bytes[sent..].to_vec();
+        self.wire_mut().outgoing = bytes[sent..].to_vec();
         Ok(())
     }
 
     /// Whether there is something left to be sent.
-    pub fn has_more(&mut self) -> bool {
+    pub fn has_more(&self) -> bool {
         !self.wire().outgoing.is_empty()
     }
 
@@ -197,7 +205,7 @@ impl Peer {
             match (&self.stream).read(&mut buffer) {
                 Ok(0) => self.is_open = false,
                 Ok(size) => {
-                    self.wire().incoming.extend(&buffer[..size]);
+                    self.wire_mut().incoming.extend(&buffer[..size]);
                     left -= size;
                 }
                 Err(error) if self.is_coming(&error)? => {

@@ -4,6 +4,7 @@
 
 mod busy;
 mod clock;
+mod hung;
 mod pace;
 mod progress;
 mod stage;

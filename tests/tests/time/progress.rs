@@ -7,7 +7,7 @@ use std::path::Path;
 use pipe_tests::upstream::{Protocol, Reply};
 use pipe_tests::{Binaries, binaries};
 
-use crate::pace::{HALF, PATH, Peer, Setup, Speech, Stage, TOO_LONG};
+use crate::pace::{HALF, PATH, Peer, STREAM, Setup, Speech, Stage, TOO_LONG};
 
 /// More than the sockets to a client hold, and less than its sockets and
 /// nginx's memory do.
@@ -50,12 +50,6 @@ impl Flow {
             stage.time.advance(HALF)?;
         }
         let body = client.finish();
-        eprintln!(
-            "{} of {}, {:?} {setup:?}",
-            body.len(),
-            self.body,
-            stage.time.passed()
-        );
         stage.stop()?;
         Ok(body == reply.body.bytes())
     }
@@ -112,17 +106,22 @@ fn nor_is_it_cut_when_upstream_is_done() -> Result<()> {
 /// A record of TLS or a frame of HTTP/2 has gone out when its last byte has.
 #[test]
 fn a_client_on_a_slow_link_is_waited_for() -> Result<()> {
-    for speech in [Speech::Http1, Speech::Tls, Speech::Http2, Speech::Http2Tls] {
-        let mut setup = Setup::new(speech, "");
-        setup.socket = TIGHT;
-        Flow {
-            body: SMALL + 2000,
-            burst: SMALL,
-            drip: 100,
-            sip: 2000,
-        }
-        .is_whole_on_both(&setup)?;
+    let flow = Flow {
+        body: SMALL + 2000,
+        burst: SMALL,
+        drip: 100,
+        sip: 2000,
+    };
+    let tight = |speech| Setup {
+        socket: TIGHT,
+        ..Setup::new(speech, "")
+    };
+    for speech in [Speech::Http1, Speech::Tls, Speech::Http2] {
+        flow.is_whole_on_both(&tight(speech))?;
     }
+    // Stock does not see a record within a frame.
+    let Binaries { ours, .. } = binaries()?;
+    assert!(flow.is_whole(&ours, &tight(Speech::Http2Tls))?);
     Ok(())
 }
 
@@ -219,6 +218,67 @@ fn and_when_upstream_is_done() -> Result<()> {
         let setup = Setup::new(speech, "");
         assert!(is_given_up(&stock, &setup, 3 * LARGE)?, "stock, {setup:?}");
         assert!(is_given_up(&ours, &setup, 3 * LARGE)?, "{setup:?}");
+    }
+    Ok(())
+}
+
+/// One stream's window stays shut while others of the connection go on.
+#[test]
+fn and_when_other_streams_go_on() -> Result<()> {
+    let Binaries { stock, ours } = binaries()?;
+    for (binary, drip, in_time) in [(&stock, 10, false), (&ours, 10, true), (&ours, ALL, true)] {
+        let setup = Setup::new(Speech::Http2Window, "");
+        let stage = Stage::start(binary, &setup)?;
+        let reply = Reply::random(1, LARGE);
+        let mut client = stage.client(PATH)?;
+        let mut deaf = stage.upstream_sends(&reply, LARGE / 2)?;
+        client.ask_too(STREAM + 2, PATH)?;
+        let mut other = stage.upstream_sends(&reply, LARGE / 2)?;
+        for _ in 0..11 {
+            client.read(ALL)?;
+            client.allow(STREAM + 2, 1000)?;
+            deaf.send(drip)?;
+            other.send(10)?;
+            stage.time.advance(TOO_LONG / 11)?;
+        }
+        client.read(ALL)?;
+        assert_eq!(!client.is_open(), in_time, "{drip}");
+        assert_eq!(client.received(STREAM), 0);
+        assert_eq!(client.received(STREAM + 2), 11 * 1000);
+        drop((client, deaf, other));
+        stage.stop()?;
+    }
+    Ok(())
+}
+
+/// Several streams that take turns: each is waited for.
+#[test]
+fn each_stream_that_makes_progress_is_waited_for() -> Result<()> {
+    let Binaries { stock, ours } = binaries()?;
+    let streams = [STREAM, STREAM + 2, STREAM + 4];
+    for binary in [&stock, &ours] {
+        let stage = Stage::start(binary, &Setup::new(Speech::Http2Window, ""))?;
+        let reply = Reply::random(1, 20_000);
+        let mut client = stage.client(PATH)?;
+        let mut upstreams = vec![stage.upstream_sends(&reply, 15_000)?];
+        for stream in &streams[1..] {
+            client.ask_too(*stream, PATH)?;
+            upstreams.push(stage.upstream_sends(&reply, 15_000)?);
+        }
+        for _ in 0..reply.body.size() / 400 {
+            client.read(ALL)?;
+            for (stream, upstream) in streams.iter().zip(&mut upstreams) {
+                client.allow(*stream, 400)?;
+                upstream.send(100)?;
+                stage.time.advance(HALF / 3)?;
+            }
+        }
+        client.read(ALL)?;
+        for stream in streams {
+            assert_eq!(client.received(stream), reply.body.size());
+        }
+        drop((client, upstreams));
+        stage.stop()?;
     }
     Ok(())
 }

@@ -100,10 +100,14 @@ impl Client {
         Ok(client)
     }
 
-    /// Asks for something else on one more stream, and lets so much of it come.
-    pub fn ask_too(&mut self, stream: u32, path: &str, window: u32) -> Result<()> {
-        let request = http2::get(stream, path);
-        self.say(&[request, http2::allow(stream, window)].concat())
+    /// Asks for something else on one more stream.
+    pub fn ask_too(&mut self, stream: u32, path: &str) -> Result<()> {
+        self.say(&http2::get(stream, path))
+    }
+
+    /// Opens the window of a stream by so many bytes.
+    pub fn allow(&mut self, stream: u32, more: u32) -> Result<()> {
+        self.say(&http2::allow(stream, more))
     }
 
     fn say(&mut self, bytes: &[u8]) -> Result<()> {
@@ -119,7 +123,7 @@ impl Client {
         }
         self.read(usize::MAX)?;
         match self.is_open() {
-            true => self.say(&http2::allow(STREAM, size as u32)),
+            true => self.allow(STREAM, size as u32),
             false => Ok(()),
         }
     }

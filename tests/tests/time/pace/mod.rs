@@ -15,8 +15,8 @@ use pipe_tests::server::{Nginx, loopback};
 use pipe_tests::time::VirtualTime;
 use pipe_tests::upstream::{Point, Protocol, Reply};
 
-pub use client::{Client, Speech};
-pub use peer::{Peer, RECORD};
+pub use client::{Client, STREAM, Speech};
+pub use peer::Peer;
 
 /// How long nginx waits for either side.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -110,9 +110,6 @@ impl Stage {
             }
             let text = setup.text(conf.prefix(), &listener);
             conf.server += &text.expect("a listening socket has an address");
-            if std::env::var_os("DBG").is_some() {
-                conf.log_level = "debug";
-            }
             conf.env = time.env();
         })?;
         Ok(Self {

@@ -15,7 +15,7 @@ use pipe_tests::upstream::queues;
 use socket2::SockRef;
 
 /// The most that a record of TLS holds.
-pub const RECORD: usize = 16 << 10;
+const RECORD: usize = 16 << 10;
 
 /// What has come from the network, and what is to go there.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ mod spilling;
 
 use std::io::Result;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pipe_tests::server::wait;
 use spilling::{CAP, Download, SIZE, Side, Speech};
@@ -129,7 +129,7 @@ fn a_missing_disk_is_noticed_once() -> Result<()> {
     Ok(())
 }
 
-/// A client that takes whatever there is, time and again, but not at once.
+/// A client that takes whatever there is, but not at once.
 fn somewhat_slower(binary: &Path, conf: &str, speech: Speech) -> Result<(Side, Download)> {
     let side = Side::for_clients(binary, conf, speech)?;
     let download = Download::trail(&side, "/big")?;
@@ -161,15 +161,20 @@ fn a_client_that_is_somewhat_slower_needs_no_disk() -> Result<()> {
 fn a_client_that_stalls_does() -> Result<()> {
     let binaries = pipe_tests::binaries()?;
     for conf in ["", "aio threads; aio_write on;", "proxy_limit_rate 100m;"] {
-        let delay = Duration::from_millis(700);
-        let conf = format!("event_pipe_spill_delay {}ms; {conf}", delay.as_millis());
+        let delay = Duration::from_secs(2);
+        let conf = format!("event_pipe_spill_delay {}s; {conf}", delay.as_secs());
         let side = Side::start(&binaries.ours, &conf)?;
-        let start = Instant::now();
         let client = side.ask("/big")?;
-        // Neither side has an event then.
-        assert!(wait(|| side.warnings() == 1), "{conf}");
-        assert!(start.elapsed() >= delay, "{:?}", start.elapsed());
-        assert!(wait(|| side.sent() > CAP / 2), "{conf}");
+        // Neither side has an event when the delay is over.
+        side.wait_until_stuck(&client)?;
+        while side.warnings() == 0 {
+            assert!(side.time.passed() < 2 * delay, "{conf}");
+            side.time.advance(delay / 20)?;
+        }
+        assert!(side.time.passed() >= delay, "{:?}", side.time.passed());
+        // The limit has its own timers.
+        let goes_on = || side.time.advance(delay / 20).is_ok() && side.sent() > CAP / 2;
+        assert!(wait(goes_on), "{conf}");
         drop(client);
         side.stop()?;
     }

@@ -151,6 +151,11 @@ impl Http2 {
         Ok(client)
     }
 
+    /// The connection.
+    pub fn stream(&self) -> &TcpStream {
+        self.stream.get_ref()
+    }
+
     /// Lets nginx send so many more bytes on a stream and in all.
     pub fn allow(&mut self, stream: u32, more: u32) -> Result<()> {
         self.say(&allow(stream, more))

@@ -6,7 +6,7 @@
 //! /proc/net/tcp, which takes tens of milliseconds to write.
 
 use std::fs;
-use std::io::{Error, Read, Result, Write};
+use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::OnceLock;
 
@@ -16,7 +16,7 @@ use crate::server::loopback;
 
 /// What waits in a socket: bytes that the process has not read, and bytes that
 /// the other end's kernel has not acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Queues {
     pub unread: usize,
     pub unsent: usize,
@@ -31,7 +31,10 @@ pub(super) fn unread(stream: &TcpStream) -> Result<Option<usize>> {
 /// What waits in the socket at the other end of `stream`; none where that
 /// socket is gone.
 pub fn queues(stream: &TcpStream) -> Result<Option<Queues>> {
-    let (near, far) = ends(stream)?;
+    let (near, far) = match ends(stream) {
+        Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(None),
+        ends => ends?,
+    };
     match has_netlink()? {
         true => ask_netlink(far, near),
         false => Ok(find(&fs::read_to_string("/proc/net/tcp")?, far, near)),

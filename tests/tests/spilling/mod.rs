@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use pipe_tests::client::{Decoder, Ending, Http2};
 use pipe_tests::random::Random;
 use pipe_tests::server::{Nginx, loopback};
+use pipe_tests::time::VirtualTime;
+use pipe_tests::upstream::{Queues, queues};
 use socket2::{Domain, Socket, Type};
 
 /// `proxy_max_temp_file_size`, and the size of the body.
@@ -23,8 +25,8 @@ pub const SIZE: usize = 20 << 20;
 /// What sockets hold; the less, the sooner each side feels the other.
 const SOCKET: usize = 128 << 10;
 
-/// When upstream has not got on for so long, it does not for now.
-const STUCK: Duration = Duration::from_millis(400);
+/// Longer than the kernel itself keeps back what it could send or acknowledge.
+const STILL: Duration = Duration::from_millis(300);
 
 /// Longer than anything takes.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -48,6 +50,7 @@ pub enum Speech {
 
 /// An nginx, and the upstream of its location `/big`, which `/page` includes.
 pub struct Side {
+    pub time: VirtualTime,
     nginx: Nginx,
     speech: Speech,
     sent: Arc<AtomicUsize>,
@@ -64,6 +67,7 @@ impl Side {
     pub fn for_clients(binary: &Path, conf: &str, speech: Speech) -> Result<Self> {
         let upstream = Upstream::start()?;
         let address = upstream.address;
+        let time = VirtualTime::new()?;
         let nginx = Nginx::start(binary, |it| {
             fs::write(it.prefix().join("page"), "<!--#include virtual='/big' -->")
                 .expect("the prefix is writable");
@@ -72,6 +76,7 @@ impl Side {
                 Speech::Http1 | Speech::Http1Range => format!("sndbuf={SOCKET}"),
                 Speech::Http2 => format!("sndbuf={SOCKET} http2"),
             });
+            it.env = time.env();
             it.http += &format!("proxy_max_temp_file_size {CAP};\n");
             it.server += &format!(
                 "access_log off; {conf}\n\
@@ -80,6 +85,7 @@ impl Side {
             );
         })?;
         Ok(Self {
+            time,
             nginx,
             speech,
             sent: Arc::clone(&upstream.sent),
@@ -141,24 +147,34 @@ impl Side {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Waits until upstream has sent all, or more than `before`, or is stuck.
-    fn gets_on(&self, before: usize) -> bool {
+    /// Waits until upstream has sent all, or more than `before`, or is held back:
+    /// nginx has nothing to do, though something waits for it in upstream's
+    /// connection (or it has closed that), and nothing moves in any.
+    fn gets_on(&self, client: &Client, before: usize) -> Result<bool> {
+        let mut still = (Instant::now(), None);
         let start = Instant::now();
-        while start.elapsed() < STUCK {
+        while start.elapsed() < PATIENCE {
             if self.sent() > before || self.sent() >= SIZE {
-                return true;
+                return Ok(true);
             }
-            thread::sleep(Duration::from_millis(1));
+            self.time.settle()?;
+            let now = (self.upstream.queues()?, queues(client.stream())?);
+            let is_held_back = now.0.is_none_or(|queues| queues.unread > 0);
+            if still.1 != Some(now) || !is_held_back {
+                still = (Instant::now(), Some(now));
+            } else if still.0.elapsed() > STILL {
+                return Ok(false);
+            }
         }
-        false
+        Err(Error::other("upstream neither gets on nor is held back"))
     }
 
     /// Waits until upstream does not get on.
-    pub fn wait_until_stuck(&self) {
+    pub fn wait_until_stuck(&self, client: &Client) -> Result<()> {
         loop {
             let sent = self.sent();
-            if sent >= SIZE || !self.gets_on(sent) {
-                return;
+            if sent >= SIZE || !self.gets_on(client, sent)? {
+                return Ok(());
             }
         }
     }
@@ -236,6 +252,13 @@ impl Client {
         }
     }
 
+    fn stream(&self) -> &TcpStream {
+        match self {
+            Self::Http1 { stream, .. } => stream,
+            Self::Http2 { connection, .. } => connection.stream(),
+        }
+    }
+
     /// What it has got, and whether that is all it was to get.
     fn finish(self, ended_well: bool) -> (Vec<u8>, bool) {
         match self {
@@ -273,7 +296,7 @@ impl Download {
         let mut client = side.ask(path)?;
         let (mut given_up, mut since) = (false, 0);
 
-        side.wait_until_stuck();
+        side.wait_until_stuck(&client)?;
         let (mut files, mut largest) = side.disk();
         let mut before = side.sent();
 
@@ -286,7 +309,7 @@ impl Download {
             };
             since += size;
             if since >= step && !given_up {
-                given_up = !side.gets_on(before);
+                given_up = !side.gets_on(&client, before)?;
                 if given_up {
                     side.give_up();
                 }
@@ -306,12 +329,11 @@ impl Download {
         })
     }
 
-    /// The client reads all that comes, with short rests.
+    /// The client reads nothing until upstream is stuck, and then all that comes.
     pub fn trail(side: &Side, path: &str) -> Result<Self> {
         let mut client = side.ask(path)?;
-        while client.read()? > 0 {
-            thread::sleep(Duration::from_micros(500));
-        }
+        side.wait_until_stuck(&client)?;
+        while client.read()? > 0 {}
         Ok(Self::of(client, true))
     }
 
@@ -361,6 +383,13 @@ impl Upstream {
             Ok(())
         });
         Ok(upstream)
+    }
+
+    /// What waits in nginx's end of the last connection, nothing where there has
+    /// been none, and none where nginx has closed it.
+    fn queues(&self) -> Result<Option<Queues>> {
+        let open = self.open.lock().expect("no panic in there");
+        open.last().map_or(Ok(Some(Queues::default())), queues)
     }
 
     fn hang_up(&self) {

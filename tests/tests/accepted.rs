@@ -196,8 +196,11 @@ fn with_threads_and_sendfile() -> Result<()> {
     run(SENDFILE, &everything())
 }
 
-/// Each of `main()`'s breaches with each of `variants`' changes.
-fn each(variants: &[(&str, fn(Case) -> Case)]) -> Vec<Case> {
+/// A name, and what it does to a case.
+type Variant = (&'static str, fn(Case) -> Case);
+
+/// Each breach of [`MAIN`] with each variant.
+fn each(variants: &[Variant]) -> Vec<Case> {
     let mut cases = Vec::new();
     for breach in &MAIN {
         for (name, change) in variants {

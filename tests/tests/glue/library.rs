@@ -1,13 +1,16 @@
 //! The library that is linked is the tree's own, whatever cargo is told, and
 //! whoever else uses its target folder.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use pipe_tests::build;
 
 use crate::fixture::Tree;
-use crate::{ARCHIVE, Result, expect_contains, expect_refusal};
+use crate::{ARCHIVE, Result, expect_refusal, nm};
+
+/// What the name of a stamp begins with.
+const STAMP: &str = "ngx_event_pipe_stamp_";
 
 /// What only a library for an nginx with debug says.
 const DEBUG: &[u8] = b"pipe write downstream";
@@ -17,6 +20,14 @@ impl Tree {
     fn has_debug_library(&self) -> Result<bool> {
         let library = fs::read(self.built.objs.join(ARCHIVE))?;
         Ok(library.windows(DEBUG.len()).any(|text| text == DEBUG))
+    }
+
+    /// What `build.sh` knows its library by.
+    fn stamp(&self) -> Result<String> {
+        let symbols = nm(&self.built.objs.join(ARCHIVE))?;
+        let mut words = symbols.split_whitespace();
+        let stamp = words.find(|word| word.starts_with(STAMP) && !word.ends_with("none"));
+        Ok(stamp.ok_or("no stamp")?.to_owned())
     }
 
     fn expect_own_library(&self, debug: bool) -> Result {
@@ -145,17 +156,40 @@ fn refuses_another_trees_library() -> Result {
 /// The stamp depends on what is built, not on where.
 #[test]
 fn the_same_tree_gives_the_same_library_elsewhere() -> Result {
-    let trees = [Tree::configured(true)?, Tree::configured(true)?];
+    let trees = [true, true, false].map(Tree::configured);
+    let mut libraries = Vec::new();
     let mut stamps = Vec::new();
-    for tree in &trees {
+    for tree in trees {
+        let tree = tree?;
         tree.make_library()?;
-        let symbols = crate::nm(&tree.built.objs.join(ARCHIVE))?;
-        expect_contains(&symbols, "ngx_event_pipe_stamp_")?;
-        let stamp = symbols
-            .split_whitespace()
-            .find(|word| word.starts_with("ngx_event_pipe_stamp_"));
-        stamps.push(stamp.unwrap_or_default().to_owned());
+        libraries.push(fs::read(tree.built.objs.join(ARCHIVE))?);
+        stamps.push(tree.stamp()?);
     }
+    assert!(libraries[0] == libraries[1], "the libraries differ");
     assert_eq!(stamps[0], stamps[1]);
+    assert_ne!(stamps[0], stamps[2]);
+    Ok(())
+}
+
+/// A header that has changed, and kept its time.
+#[test]
+fn a_header_decides_by_what_it_says() -> Result {
+    let tree = Tree::configured(false)?;
+    tree.make_library()?;
+    let first = tree.stamp()?;
+
+    let header = tree.built.tree.join("src/event/ngx_event_pipe.h");
+    let time = fs::metadata(&header)?.modified()?;
+    tree.edit("src/event/ngx_event_pipe.h", |text| {
+        let start = "struct ngx_event_pipe_s {";
+        text.replace(start, &format!("{start}\n    void *moves_all;"))
+    })?;
+    File::options()
+        .append(true)
+        .open(&header)?
+        .set_modified(time)?;
+    fs::remove_file(tree.built.objs.join(ARCHIVE))?;
+    tree.make_library()?;
+    assert_ne!(tree.stamp()?, first);
     Ok(())
 }

@@ -95,11 +95,11 @@ impl Decoder {
     }
 
     /// How much of the body has come, once the header has.
-    pub(crate) fn received(&self) -> Option<usize> {
+    pub fn received(&self) -> Option<usize> {
         (self.state != State::Header).then(|| self.body_size())
     }
 
-    pub fn body_size(&self) -> usize {
+    pub(crate) fn body_size(&self) -> usize {
         self.answer.body.len()
     }
 

@@ -82,6 +82,8 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// What has come on a stream.
 #[derive(Debug, Default)]
 pub struct Received {
+    /// Whether the header has.
+    pub has_header: bool,
     /// Of the body.
     pub body: Vec<u8>,
     /// Whether the stream has ended.
@@ -109,7 +111,8 @@ impl Streams {
             let received = self.streams.entry(stream).or_default();
             match kind {
                 DATA => received.body.extend(&frame[HEAD..]),
-                HEADERS | RST_STREAM => {}
+                HEADERS => received.has_header = true,
+                RST_STREAM => {}
                 _ => continue,
             }
             received.is_over |= kind == RST_STREAM || flags & END_STREAM != 0;

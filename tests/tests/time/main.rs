@@ -9,4 +9,3 @@ mod pace;
 mod progress;
 mod stage;
 mod stream;
-mod timeouts;

@@ -1,16 +1,17 @@
-//! Events arrive when they are sent. The upstream sends each only when the
-//! client has the one before, so nothing here depends on a clock: an event that
-//! is held back is held back until the upstream gives up.
+//! Events arrive when they are sent. The upstream sends each only when nginx has
+//! nothing left to do with the one before: an event that the client does not have
+//! then, is held back.
 
 use std::io::{Read, Result};
-use std::time::Duration;
+use std::path::Path;
 
 use flate2::read::GzDecoder;
 use pipe_tests::client::{Manner, Pace};
-use pipe_tests::upstream::{Cuts, Framing, Hold, Point, Protocol, Reply};
+use pipe_tests::upstream::{Cuts, Framing, Hold, Protocol, Reply};
 use pipe_tests::{Binaries, binaries};
 
-use crate::stage::{Outcome, Scene};
+use crate::pace::{PATH, STREAM, Setup, Speech, Stage};
+use crate::stage::Scene;
 
 /// Bytes of an event.
 const EVENT: usize = 120;
@@ -18,37 +19,30 @@ const EVENT: usize = 120;
 /// How many there are.
 const EVENTS: usize = 4;
 
-/// How long the upstream waits for an event that is held back.
-const IN_VAIN: Duration = Duration::from_millis(150);
-
-/// How long it waits for one that is to come.
-const PATIENCE: Duration = Duration::from_secs(3);
-
 /// All that the client is to have at some time: the header, then each event.
 fn stops() -> impl Iterator<Item = usize> {
     (0..EVENTS).map(|nth| nth * EVENT)
 }
 
-/// A response of events, in step with the client.
-fn events(protocol: Protocol, framing: &Framing, kind: &str, patience: Duration) -> Reply {
+/// A response of events.
+fn events(framing: &Framing, kind: &str) -> Reply {
     // What has been compressed is not smaller, and can be waited for alike.
     let mut reply = Reply::random(1, EVENTS * EVENT);
     reply.headers.push(format!("Content-Type: {kind}"));
     reply.framing = framing.clone();
     reply.records.header_alone = true;
     reply.records.size = EVENT;
-
-    let around = match (protocol, framing) {
-        (Protocol::FastCgi, _) => 8,
-        (_, Framing::Chunked { .. }) => "78\r\n\r\n".len(),
-        _ => 0,
-    };
-    let stop = |size| {
-        let point = Point::Body(size / EVENT * (EVENT + around));
-        (point, Hold::Received(size, patience))
-    };
-    reply.cuts = Cuts::At(stops().map(stop).collect());
     reply
+}
+
+/// The bytes of an event on the wire.
+fn size(protocol: Protocol, framing: &Framing) -> usize {
+    EVENT
+        + match (protocol, framing) {
+            (Protocol::FastCgi, _) => 8,
+            (_, Framing::Chunked { .. }) => "78\r\n\r\n".len(),
+            _ => 0,
+        }
 }
 
 fn framings(protocol: Protocol) -> Vec<Framing> {
@@ -59,26 +53,43 @@ fn framings(protocol: Protocol) -> Vec<Framing> {
     framings
 }
 
-/// Every event arrives, and those of `missed` only after the upstream has
-/// waited for them in vain.
-fn check(scene: &Scene, outcome: &Outcome, missed: &[usize]) {
-    let Outcome { answer, .. } = outcome;
-    let reply = &scene.reply;
-    let is_gzip = answer.header("Content-Encoding") == Some("gzip");
-    let mut body = Vec::new();
-    match is_gzip {
-        true => GzDecoder::new(&answer.body[..])
-            .read_to_end(&mut body)
-            .expect("gzip"),
-        false => (&answer.body[..]).read_to_end(&mut body).expect("a slice"),
-    };
-    assert_eq!(body, reply.body.bytes(), "{:?}", scene.protocol);
-    assert_eq!(is_gzip, scene.directives.contains("gzip"));
-    assert_eq!(
-        outcome.missed, missed,
-        "{:?}, {:?}, {}",
-        scene.protocol, reply.framing, scene.directives
-    );
+/// Every event arrives in the end; but those of `missed` do not when they are
+/// sent.
+fn check(binary: &Path, setup: &Setup, reply: &Reply, missed: &[usize]) -> Result<()> {
+    let stage = Stage::start(binary, setup)?;
+    let mut client = stage.client(PATH)?;
+    let mut upstream = stage.upstream_sends(reply, 0)?;
+    let mut late = Vec::new();
+    for stop in stops() {
+        client.read(usize::MAX)?;
+        if client.received(STREAM) < Some(stop) {
+            late.push(stop);
+        }
+        upstream.send(size(setup.protocol, &reply.framing))?;
+        stage.time.settle()?;
+    }
+    upstream.send(usize::MAX)?;
+    drop(upstream);
+    stage.time.settle()?;
+    client.read(usize::MAX)?;
+
+    if client.is_open() { eprintln!("{}", stage.error_log()); }
+    assert!(!client.is_open(), "{setup:?}, {:?}", reply.framing);
+    let mut body = client.finish();
+    if setup.directives.contains("gzip") {
+        let compressed = std::mem::take(&mut body);
+        GzDecoder::new(&compressed[..]).read_to_end(&mut body)?;
+    }
+    assert_eq!(body, reply.body.bytes(), "{setup:?}");
+    assert_eq!(late, missed, "{setup:?}, {:?}", reply.framing);
+    stage.stop()
+}
+
+fn setup(protocol: Protocol, speech: Speech, directives: &str) -> Setup {
+    Setup {
+        protocol,
+        ..Setup::new(speech, directives)
+    }
 }
 
 fn all() -> Vec<usize> {
@@ -91,14 +102,14 @@ fn all() -> Vec<usize> {
 fn stock_keeps_events_back() -> Result<()> {
     let Binaries { stock, .. } = binaries()?;
     for protocol in Protocol::ALL {
+        let setup = setup(protocol, Speech::Http1, "");
         for framing in framings(protocol) {
-            let reply = events(protocol, &framing, "text/event-stream", IN_VAIN);
-            let scene = Scene::new(protocol, reply, "");
             let missed = match framing {
                 Framing::Chunked { .. } => vec![0],
                 _ => all(),
             };
-            check(&scene, &scene.play(&stock)?, &missed);
+            let reply = events(&framing, "text/event-stream");
+            check(&stock, &setup, &reply, &missed)?;
         }
     }
     Ok(())
@@ -108,11 +119,10 @@ fn stock_keeps_events_back() -> Result<()> {
 fn events_arrive_at_once() -> Result<()> {
     let Binaries { ours, .. } = binaries()?;
     for protocol in Protocol::ALL {
+        let setup = setup(protocol, Speech::Http1, "");
         for framing in framings(protocol) {
-            let kind = "text/event-stream; charset=utf-8";
-            let reply = events(protocol, &framing, kind, PATIENCE);
-            let scene = Scene::new(protocol, reply, "");
-            check(&scene, &scene.play(&ours)?, &[]);
+            let reply = events(&framing, "text/event-stream; charset=utf-8");
+            check(&ours, &setup, &reply, &[])?;
         }
     }
     Ok(())
@@ -122,17 +132,11 @@ fn events_arrive_at_once() -> Result<()> {
 #[test]
 fn events_arrive_at_once_over_http2() -> Result<()> {
     let Binaries { stock, ours } = binaries()?;
+    let reply = events(&Framing::Close, "text/event-stream");
     for protocol in Protocol::ALL {
-        let scene = |patience| {
-            let reply = events(protocol, &Framing::Close, "text/event-stream", patience);
-            let mut scene = Scene::new(protocol, reply, "");
-            scene.http2 = true;
-            scene
-        };
-        let in_vain = scene(IN_VAIN);
-        check(&in_vain, &in_vain.play(&stock)?, &all()[1..]);
-        let scene = scene(PATIENCE);
-        check(&scene, &scene.play(&ours)?, &[]);
+        let setup = setup(protocol, Speech::Http2, "");
+        check(&stock, &setup, &reply, &all()[1..])?;
+        check(&ours, &setup, &reply, &[])?;
     }
     Ok(())
 }
@@ -152,12 +156,11 @@ fn events_arrive_at_once_whatever_else_is_done() -> Result<()> {
         "event_pipe_wide off; event_pipe_lend 0;".to_owned(),
         "gzip on; gzip_types *; gzip_min_length 0;".to_owned(),
     ];
+    let reply = events(&Framing::Close, "text/event-stream");
     for protocol in [Protocol::Http, Protocol::FastCgi] {
         for directives in &ways {
-            let reply = events(protocol, &Framing::Close, "text/event-stream", PATIENCE);
-            let mut scene = Scene::new(protocol, reply, directives);
-            scene.request.headers = vec!["Accept-Encoding: gzip".to_owned()];
-            check(&scene, &scene.play(&ours)?, &[]);
+            let setup = setup(protocol, Speech::Http1, directives);
+            check(&ours, &setup, &reply, &[])?;
         }
     }
     Ok(())
@@ -180,13 +183,9 @@ fn only_streams_are_passed_on() -> Result<()> {
         ("event_pipe_stream off;", "text/event-stream", kept_back),
         ("event_pipe_stream on;", "text/plain", at_once),
     ] {
-        let patience = match missed {
-            [] => PATIENCE,
-            _ => IN_VAIN,
-        };
-        let reply = events(Protocol::Http, &Framing::Close, kind, patience);
-        let scene = Scene::new(Protocol::Http, reply, directives);
-        check(&scene, &scene.play(&ours)?, missed);
+        let setup = Setup::new(Speech::Http1, directives);
+        let reply = events(&Framing::Close, kind);
+        check(&ours, &setup, &reply, missed)?;
     }
     Ok(())
 }
@@ -221,7 +220,8 @@ fn large_bodies_arrive_whole() -> Result<()> {
                 };
                 let mut scene = Scene::new(protocol, reply, directives);
                 scene.manner = manner;
-                check(&scene, &scene.play(&ours)?, &[]);
+                let answer = scene.play(&ours)?;
+                assert_eq!(answer.body, scene.reply.body.bytes());
             }
         }
     }

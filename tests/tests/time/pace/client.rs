@@ -84,7 +84,7 @@ impl Client {
         let (received, request) = match speech {
             Speech::Http1 | Speech::Tls => (
                 Received::Http1(Decoder::new("GET")),
-                format!("GET {path} HTTP/1.1\r\nHost: pipe\r\nConnection: close\r\n\r\n").into(),
+                request(path).into_bytes(),
             ),
             _ => (
                 Received::Http2(Streams::default()),
@@ -149,11 +149,14 @@ impl Client {
             }
     }
 
-    /// How much of the body has come on a stream.
-    pub fn received(&mut self, stream: u32) -> usize {
+    /// How much of the body has come on a stream, once the header has.
+    pub fn received(&mut self, stream: u32) -> Option<usize> {
         match &mut self.received {
-            Received::Http1(decoder) => decoder.body_size(),
-            Received::Http2(streams) => streams.received(stream).body.len(),
+            Received::Http1(decoder) => decoder.received(),
+            Received::Http2(streams) => {
+                let received = streams.received(stream);
+                received.has_header.then_some(received.body.len())
+            }
         }
     }
 
@@ -164,6 +167,13 @@ impl Client {
             Received::Http2(mut streams) => streams.received(STREAM).body.clone(),
         }
     }
+}
+
+fn request(path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: pipe\r\nConnection: close\r\n\
+         Accept-Encoding: gzip\r\n\r\n"
+    )
 }
 
 fn connect(address: SocketAddr) -> Result<TcpStream> {

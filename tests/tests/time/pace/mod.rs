@@ -4,10 +4,11 @@
 mod client;
 mod peer;
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{Error, Result};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pipe_tests::peers::openssl::Certificate;
@@ -45,6 +46,10 @@ pub struct Setup {
     pub directives: String,
     /// What nginx's sockets to the clients hold.
     pub socket: usize,
+    /// Further libraries that stand between nginx and the system, and what they
+    /// are told.
+    pub preload: Vec<PathBuf>,
+    pub env: Vec<(&'static str, OsString)>,
 }
 
 impl Setup {
@@ -55,7 +60,24 @@ impl Setup {
             speech,
             directives: directives.to_owned(),
             socket: SOCKET,
+            preload: Vec::new(),
+            env: Vec::new(),
         }
+    }
+
+    fn env(&self, time: &VirtualTime) -> Vec<(&'static str, OsString)> {
+        let mut env = time.env();
+        env.extend(self.env.clone());
+        for (name, value) in &mut env {
+            if *name == "LD_PRELOAD" {
+                let more = self.preload.iter();
+                more.for_each(|library| {
+                    value.push(":");
+                    value.push(library);
+                });
+            }
+        }
+        env
     }
 
     fn text(&self, prefix: &Path, upstream: &TcpListener) -> Result<String> {
@@ -66,16 +88,13 @@ impl Setup {
             _ => "",
         };
         let seconds = TIMEOUT.as_secs();
-        let directives = format!(
-            "send_timeout {seconds}s; @_read_timeout {seconds}s; {}",
-            self.directives
-        );
         Ok(format!(
-            "location {PAGE} {{ root {}; ssi on; ssi_types *; }}\n\
+            "send_timeout {seconds}s; {module}_read_timeout {seconds}s;\n\
+             location {PAGE} {{ root {}; ssi on; ssi_types *; }}\n\
              location {PATH} {{ {module}_pass {scheme}{}; {} }}\n",
             prefix.display(),
             upstream.local_addr()?,
-            directives.replace('@', module)
+            self.directives.replace('@', module)
         ))
     }
 }
@@ -105,12 +124,16 @@ impl Stage {
             ));
             conf.http += "access_log off; proxy_http_version 1.1;\n\
                           http2_max_concurrent_streams 8;\n";
+            for module in Protocol::ALL.map(Protocol::module) {
+                conf.http +=
+                    &format!("{module}_cache_path cache-{module} keys_zone={module}:1m;\n");
+            }
             if let Ok(certificate) = &certificate {
                 conf.server += &certificate.directives();
             }
             let text = setup.text(conf.prefix(), &listener);
             conf.server += &text.expect("a listening socket has an address");
-            conf.env = time.env();
+            conf.env = setup.env(&time);
         })?;
         Ok(Self {
             time,
@@ -142,9 +165,9 @@ impl Stage {
     /// The same, with an answer ready: its header is sent, and so many bytes of
     /// what follows.
     pub fn upstream_sends(&self, reply: &Reply, burst: usize) -> Result<Peer> {
+        let protocol = self.setup.protocol;
         let mut header = reply.clone();
         header.stop = Some(Point::Body(0));
-        let protocol = self.setup.protocol;
         let header = protocol.wire(&header, PATH);
         let mut peer = self.upstream()?;
         peer.put(&header)?;

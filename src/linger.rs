@@ -87,6 +87,12 @@ pub(crate) fn keep_no_more(p: Pipe<'_>) {
     p.set_buf_to_file(None);
 }
 
+/// Whether to see what has become of what the output holds: nothing that follows
+/// makes it go on.
+pub(crate) fn follows_up(p: Pipe<'_>) -> bool {
+    p.busy().is_some() && reason(p).is_some()
+}
+
 /// When the output has been given everything, no filter is to keep anything
 /// back. Tells whether there was something to do.
 pub(crate) fn flush(p: Pipe<'_>) -> Result<bool, Abort> {

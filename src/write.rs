@@ -9,7 +9,7 @@ use crate::read::{downstream_ready, upstream_finished};
 use crate::recycle::{drain_chains, release};
 #[cfg(ngx_threads)]
 use crate::spill::spill;
-use crate::{Abort, busy, counts, lend, rest, segments, stream, wide};
+use crate::{Abort, busy, counts, lend, linger, rest, segments, stream, wide};
 
 /// How many times in a row the output is flushed in vain before it must be
 /// someone else's turn: with asynchronous I/O it may hold on to what it has.
@@ -64,7 +64,9 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Written, Abort> {
         );
 
         if batch.first.is_none() {
-            if !batch.flush && (flushes > 0 || !stream::follows_up(p)) {
+            let follows_up = stream::follows_up(p) || linger::follows_up(p);
+
+            if !batch.flush && (flushes > 0 || !follows_up) {
                 return Ok(Written::Done);
             }
 

@@ -5,9 +5,7 @@
 //! ends the way that nginx ends it. (Under nginx it ends at once, and the client
 //! never gets what it has not taken yet.)
 //!
-//! `event_pipe_separate_timeouts off` and `event_pipe_wide off` leave it at
-//! nginx's way: the one for time-outs, the other for what nginx would have passed
-//! on in an earlier pass, for it reads less at a time.
+//! `event_pipe_separate_timeouts off` leaves time-outs at nginx's way.
 
 #![forbid(unsafe_code)]
 
@@ -51,7 +49,9 @@ pub(crate) fn start(p: Pipe<'_>, why: Linger) -> bool {
         return false;
     };
 
-    if p.downstream_error() || !owes_client(p) {
+    // Filters may hold a little without a word, which a flush will tell. Where
+    // upstream has timed out, nginx sees to that.
+    if p.downstream_error() || (why == Linger::Timeout && !owes_client(p)) {
         return false;
     }
 
@@ -71,7 +71,7 @@ pub(crate) fn start(p: Pipe<'_>, why: Linger) -> bool {
 fn may_start(state: State<'_>, why: Linger) -> bool {
     match why {
         Linger::Timeout => state.settings().separate_timeouts(),
-        Linger::Breach | Linger::NoMemory => state.settings().wide(),
+        Linger::Breach | Linger::NoMemory => state.settings().extensions(),
     }
 }
 
@@ -93,20 +93,20 @@ pub(crate) fn follows_up(p: Pipe<'_>) -> bool {
     p.busy().is_some() && reason(p).is_some()
 }
 
-/// When the output has been given everything, no filter is to keep anything
-/// back. Tells whether there was something to do.
-pub(crate) fn flush(p: Pipe<'_>) -> Result<bool, Abort> {
-    let Some((state, _)) = state(p).filter(|(state, _)| !state.flushed()) else {
-        return Ok(false);
+/// At the end of a turn: when the output has been given everything, no filter is
+/// to keep anything back.
+pub(crate) fn flush(p: Pipe<'_>) -> Result<(), Abort> {
+    let Some((state, _)) = state(p) else {
+        return Ok(());
     };
 
-    if has_chains(p) || p.downstream_error() || !downstream_ready(p) {
-        return Ok(false);
+    let may_flush = !has_chains(p) && !p.downstream_error() && downstream_ready(p);
+
+    if may_flush && (!state.flushed() || p.output_holds()) {
+        stream::flush_output(p, state)?;
     }
 
-    stream::flush_output(p, state)?;
-
-    Ok(true)
+    Ok(())
 }
 
 /// How the response ends, when the client has got everything; `None` as long as

@@ -55,12 +55,14 @@ fn turn(p: Pipe<'_>, mut write: bool) -> Result<(), Abort> {
 
         read_upstream(p)?;
 
-        if !p.read() && !p.upstream_blocked() && !stream::flush(p)? && !linger::flush(p)? {
+        if !p.read() && !p.upstream_blocked() && !stream::flush(p)? {
             break;
         }
 
         write = true;
     }
+
+    linger::flush(p)?;
 
     if let Some(end) = linger::end(p) {
         return end;

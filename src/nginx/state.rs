@@ -84,6 +84,7 @@ handle! {
     /// The directives of a location, `ngx_event_pipe_settings_t`.
     Settings => ngx_event_pipe_settings_t;
 
+    value extensions: ngx_flag_t => extensions_flag;
     value wide: ngx_flag_t => wide_flag;
     /// Bytes that a worker may lend in all, `event_pipe_lend`.
     value lend: usize => lend;
@@ -97,6 +98,12 @@ handle! {
 }
 
 impl Settings<'_> {
+    /// Whether anything is done beyond nginx, `event_pipe_extensions`. A pipe
+    /// without has no state.
+    pub(crate) fn extensions(self) -> bool {
+        self.extensions_flag() != 0
+    }
+
     /// Whether to read and to write more at once than nginx does,
     /// `event_pipe_wide`.
     pub(crate) fn wide(self) -> bool {

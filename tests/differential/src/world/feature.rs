@@ -114,6 +114,7 @@ impl World {
         // upstream's timeout.
         let meets = |one| feature == Some(one) && steps % 2 == 0;
 
+        extra.settings.extensions = feature.is_some().into();
         extra.settings.wide = (is_on(Feature::Wide) || is_on(Feature::Lend)).into();
         if is_on(Feature::Lend) {
             // The worker may lend two at a time, or none.
@@ -200,7 +201,7 @@ impl World {
 
     /// Whether what has come goes on, in the end, although nothing more is read.
     pub(super) fn may_linger(&self) -> bool {
-        self.config.has_state && self.extra.settings.wide != 0
+        self.config.has_state && self.extra.settings.extensions != 0
     }
 
     /// Upstream cannot be read on: that of nginx ends there.

@@ -3,7 +3,7 @@
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::mem;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -200,6 +200,8 @@ impl Peer {
     /// acknowledged at once.
     fn receive(&mut self, limit: usize) -> Result<()> {
         let mut left = limit;
+        // What has left nginx's end before a look at ours is there to be found.
+        let mut all_is_here = false;
         while left > 0 && self.is_open {
             let mut buffer = vec![0; left.min(64 << 10)];
             match (&self.stream).read(&mut buffer) {
@@ -208,8 +210,10 @@ impl Peer {
                     self.wire_mut().incoming.extend(&buffer[..size]);
                     left -= size;
                 }
-                Err(error) if self.is_coming(&error)? => {
-                    thread::sleep(Duration::from_micros(200));
+                Err(error) if error.kind() == ErrorKind::WouldBlock && !all_is_here => {
+                    self.acknowledge()?;
+                    all_is_here = queues(&self.stream)?.is_none_or(|queues| queues.unsent == 0);
+                    thread::sleep(Duration::from_micros(100));
                 }
                 Err(error) => {
                     self.check(error)?;
@@ -217,19 +221,14 @@ impl Peer {
                 }
             }
         }
+        self.acknowledge()
+    }
+
+    fn acknowledge(&self) -> Result<()> {
         match self.is_open {
             true => SockRef::from(&self.stream).set_tcp_quickack(true),
             false => Ok(()),
         }
-    }
-
-    /// Whether nothing has come, but something will.
-    fn is_coming(&self, error: &Error) -> Result<bool> {
-        if error.kind() != ErrorKind::WouldBlock {
-            return Ok(false);
-        }
-        SockRef::from(&self.stream).set_tcp_quickack(true)?;
-        Ok(queues(&self.stream)?.is_some_and(|queues| queues.unsent > 0))
     }
 
     /// The connection may be closed, and nothing else may be wrong.
@@ -242,5 +241,14 @@ impl Peer {
             }
             _ => Err(error),
         }
+    }
+}
+
+/// Closing alone would not do where another thread starts a process, which has
+/// the socket as well until it becomes its program.
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // nginx may have closed the connection.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 }

@@ -33,12 +33,26 @@ pub fn is_running(process: u32) -> bool {
 
 /// Whether all threads of a process but its first one sleep.
 pub fn threads_sleep(process: u32) -> io::Result<bool> {
+    sleep(process, |thread| thread != process)
+}
+
+/// Whether a process has children, and all threads of them sleep.
+pub fn children_sleep(process: u32) -> io::Result<bool> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
+    let mut children = children.split_whitespace().peekable();
+    let has_some = children.peek().is_some();
+    let mut ids = children.filter_map(|id| id.parse().ok());
+    Ok(has_some && ids.all(|id| sleep(id, |_| true).unwrap_or(false)))
+}
+
+/// Whether those threads of a process sleep that `concern`.
+fn sleep(process: u32, concern: impl Fn(u32) -> bool) -> io::Result<bool> {
     for thread in fs::read_dir(format!("/proc/{process}/task"))? {
         let thread = thread?;
         let stat = fs::read_to_string(thread.path().join("stat"))?;
         let state = stat.rsplit(") ").next().unwrap_or_default();
-        let is_first = thread.file_name().to_str() == Some(&process.to_string());
-        if !is_first && !state.starts_with('S') {
+        let id = thread.file_name().to_str().and_then(|id| id.parse().ok());
+        if id.is_some_and(&concern) && !state.starts_with('S') {
             return Ok(false);
         }
     }

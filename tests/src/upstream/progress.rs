@@ -5,10 +5,13 @@ use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, lock};
+use crate::process::children_sleep;
 
 /// How far a test's client and its peers have come.
 #[derive(Debug, Default)]
 pub struct Progress {
+    /// The master of the nginx between them, if that is known.
+    nginx: Option<u32>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -28,6 +31,21 @@ struct State {
 }
 
 impl Progress {
+    /// Of those between whom is the nginx with this master: where that has been
+    /// asleep for a while, it takes no more, and it is not just slow.
+    pub fn across(master: u32) -> Self {
+        Self {
+            nginx: Some(master),
+            ..Self::default()
+        }
+    }
+
+    /// Whether nginx has nothing to do, or may have.
+    pub(super) fn nginx_sleeps(&self) -> bool {
+        self.nginx
+            .is_none_or(|master| children_sleep(master).unwrap_or(false))
+    }
+
     /// Begins the next request of the client.
     pub fn begin(&self) {
         *lock(&self.state) = State::default();

@@ -11,8 +11,9 @@ use super::drain::unread;
 use super::reply::{End, Hold, Reply, Wire};
 use super::{PATIENCE, Progress};
 
-/// When nginx has not taken anything for so long, it does not want to; wrong
-/// guesses only change which way through the pipe is taken, not the outcome.
+/// When nginx has not taken anything for so long, and has slept all the while as
+/// far as is known, it does not want to. Where that is not known, wrong guesses
+/// only change which way through the pipe is taken, not the outcome.
 const STUCK: Duration = Duration::from_millis(200);
 
 /// What becomes of a connection.
@@ -60,16 +61,20 @@ fn wait(stream: &TcpStream, hold: Hold, progress: &Progress) -> Result<()> {
 fn write(mut stream: &TcpStream, mut bytes: &[u8], progress: &Progress) -> Result<()> {
     stream.set_write_timeout(Some(STUCK))?;
     let mut last = Instant::now();
+    let mut slept = progress.nginx_sleeps();
     while !bytes.is_empty() {
         match stream.write(bytes) {
             Ok(size) => {
                 bytes = &bytes[size..];
                 last = Instant::now();
+                slept = progress.nginx_sleeps();
                 progress.stuck(false);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                progress.stuck(true);
+                let sleeps = progress.nginx_sleeps();
+                progress.stuck(slept && sleeps);
+                slept = sleeps;
                 if last.elapsed() > PATIENCE {
                     return Err(error);
                 }
@@ -90,7 +95,7 @@ fn drain(stream: &TcpStream, progress: &Progress) -> Result<()> {
             progress.stuck(false);
         } else if last.0.elapsed() > PATIENCE {
             return Err(Error::other("nginx does not read"));
-        } else if last.0.elapsed() > STUCK {
+        } else if last.0.elapsed() > STUCK && progress.nginx_sleeps() {
             progress.stuck(true);
         }
         thread::sleep(pause);

@@ -82,9 +82,8 @@ impl World {
                 if needed != 0 && !self.is_lent(raw) {
                     self.wrong("a loan is needed and given back");
                 }
-                let is_kept = self.is_lent(raw)
-                    && self.pipe.downstream_error() == 0
-                    && !self.lingers();
+                let is_kept =
+                    self.is_lent(raw) && self.pipe.downstream_error() == 0 && !self.lingers();
                 if needed == 0 && is_kept {
                     self.wrong("a loan is kept that nobody needs");
                 }

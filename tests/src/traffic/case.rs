@@ -215,6 +215,9 @@ pub enum Amount {
     Only(usize),
     /// It breaks off somewhere, on both sides at the same place.
     Same,
+    /// It breaks off after all of the so many bytes that nginx has received, but
+    /// under stock perhaps before.
+    Received(usize),
     /// It breaks off somewhere; where, depends on timing.
     Some,
 }

@@ -185,13 +185,13 @@ fn is_given_up(binary: &Path, setup: &Setup, drip: usize) -> Result<bool> {
         client.take(SWIG)?;
         upstream.send(drip)?;
     }
-    assert!(!stage.has_client_timed_out(), "{setup:?}, {drip}");
+    assert!(!stage.has_given_client_up(), "{setup:?}, {drip}");
     let deadline = stage.time.passed() + TOO_LONG;
     while stage.time.passed() < deadline {
         upstream.send(drip)?;
         stage.time.advance(TOO_LONG / 11)?;
     }
-    let is_given_up = stage.has_client_timed_out();
+    let is_given_up = stage.has_given_client_up();
     drop((client, upstream));
     stage.stop()?;
     Ok(is_given_up)
@@ -202,8 +202,11 @@ fn a_client_that_takes_nothing_is_given_up() -> Result<()> {
     let Binaries { stock, ours } = binaries()?;
     for speech in Speech::ALL {
         let setup = Setup::new(speech, "");
+        // Stock sees upstream only; but HTTP/2 has a timer of its own for what is
+        // in the connection's way.
+        let has_own_timer = matches!(speech, Speech::Http2 | Speech::Http2Tls);
         let stock = is_given_up(&stock, &setup, 10)?;
-        assert!(!stock, "stock sees upstream only: {setup:?}");
+        assert_eq!(stock, has_own_timer, "stock, {setup:?}");
         for directives in ["", "sendfile on;", "aio threads; aio_write on;"] {
             let setup = Setup::new(speech, directives);
             assert!(is_given_up(&ours, &setup, 10)?, "{setup:?}");

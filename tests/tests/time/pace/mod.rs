@@ -104,8 +104,15 @@ pub struct Stage {
     pub time: VirtualTime,
     setup: Setup,
     nginx: Nginx,
+    /// How many sockets nginx has when it has no connection.
+    sockets: usize,
     listener: TcpListener,
     certificate: Certificate,
+}
+
+fn sockets(nginx: &Nginx) -> usize {
+    let is_socket = |path: &&PathBuf| path.to_string_lossy().starts_with("socket:");
+    nginx.descriptors().iter().filter(is_socket).count()
 }
 
 impl Stage {
@@ -135,9 +142,11 @@ impl Stage {
             conf.server += &text.expect("a listening socket has an address");
             conf.env = setup.env(&time);
         })?;
+        time.settle()?;
         Ok(Self {
             time,
             setup: setup.clone(),
+            sockets: sockets(&nginx),
             nginx,
             listener,
             certificate: certificate?,
@@ -182,9 +191,15 @@ impl Stage {
         self.nginx.error_log()
     }
 
-    /// Whether nginx has given a client up.
+    /// Whether nginx says that it has given a client up.
     pub fn has_client_timed_out(&self) -> bool {
         self.error_log().contains("client timed out")
+    }
+
+    /// Whether nginx has given the one client up, before its response was over: it
+    /// says so, or, as it does with a connection of HTTP/2, closes it without a word.
+    pub fn has_given_client_up(&self) -> bool {
+        self.has_client_timed_out() || sockets(&self.nginx) <= self.sockets
     }
 
     /// Whether nginx has given upstream up.

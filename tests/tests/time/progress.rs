@@ -186,6 +186,8 @@ fn is_given_up(binary: &Path, setup: &Setup, drip: usize) -> Result<bool> {
         upstream.send(drip)?;
     }
     assert!(!stage.has_given_client_up(), "{setup:?}, {drip}");
+    stage.time.settle()?;
+    client.rest()?;
     let deadline = stage.time.passed() + TOO_LONG;
     while stage.time.passed() < deadline {
         upstream.send(drip)?;

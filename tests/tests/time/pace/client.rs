@@ -140,6 +140,11 @@ impl Client {
         }
     }
 
+    /// Waits until the client's kernel, too, takes nothing more.
+    pub fn rest(&self) -> Result<()> {
+        self.peer.rest()
+    }
+
     /// Whether more may come.
     pub fn is_open(&mut self) -> bool {
         self.peer.is_open()

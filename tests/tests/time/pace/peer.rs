@@ -6,7 +6,7 @@ use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openssl::ssl::{self, Ssl, SslAcceptor, SslContext, SslFiletype, SslMethod, SslStream};
 use pipe_tests::peers::openssl::Certificate;
@@ -16,6 +16,9 @@ use socket2::SockRef;
 
 /// The most that a record of TLS holds.
 const RECORD: usize = 16 << 10;
+
+/// Longer than the kernel itself keeps back what it could send or acknowledge.
+const STILL: Duration = Duration::from_millis(300);
 
 /// What has come from the network, and what is to go there.
 #[derive(Debug, Default)]
@@ -222,6 +225,21 @@ impl Peer {
             }
         }
         self.acknowledge()
+    }
+
+    /// Waits until the kernel has done all that it does by itself: what nginx has
+    /// sent fills our socket, and is acknowledged.
+    pub fn rest(&self) -> Result<()> {
+        let mut still = (Instant::now(), None);
+        while still.0.elapsed() < STILL {
+            self.acknowledge()?;
+            let now = queues(&self.stream)?;
+            if still.1 != Some(now) {
+                still = (Instant::now(), Some(now));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     fn acknowledge(&self) -> Result<()> {

@@ -4,6 +4,7 @@ mod binaries;
 pub mod build;
 pub mod checker;
 pub mod client;
+pub mod compare;
 pub mod peers;
 pub mod process;
 pub mod project;

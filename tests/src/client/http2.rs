@@ -15,15 +15,15 @@ const HEAD: usize = 9;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 // Types of frames.
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const WINDOW_UPDATE: u8 = 8;
 
 // Flags of frames.
 const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
+pub(crate) const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// The setting of the window that each stream begins with.
@@ -58,6 +58,11 @@ pub fn allow(stream: u32, more: u32) -> Vec<u8> {
 
 /// Asks for `path` on a stream of an odd number higher than those before.
 pub fn get(stream: u32, path: &str) -> Vec<u8> {
+    get_with(stream, path, &[])
+}
+
+/// The same with further lines of the header, whose names are in lower case.
+fn get_with(stream: u32, path: &str, lines: &[(&str, String)]) -> Vec<u8> {
     // Of the static table: `:method GET`, `:scheme http`, and the names
     // `:path` and `:authority`, whose values follow.
     let mut headers = vec![0x82, 0x86];
@@ -67,6 +72,14 @@ pub fn get(stream: u32, path: &str) -> Vec<u8> {
         assert!(value.len() < 127, "{value} is too long");
         headers.push(value.len() as u8);
         headers.extend(value.bytes());
+    }
+    for (name, value) in lines {
+        headers.push(0);
+        for word in [*name, value.as_str()] {
+            assert!(word.len() < 127, "{word} is too long");
+            headers.push(word.len() as u8);
+            headers.extend(word.bytes());
+        }
     }
     frame(HEADERS, END_HEADERS | END_STREAM, stream, &headers)
 }
@@ -127,27 +140,34 @@ impl Streams {
 
 /// A connection to nginx.
 #[derive(Debug)]
-pub struct Http2 {
-    stream: BufReader<TcpStream>,
+pub struct Http2<S = TcpStream> {
+    stream: BufReader<S>,
     /// The stream of the last frame, if that was its last.
     ended: Option<u32>,
 }
 
 /// One frame.
 #[derive(Debug)]
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Http2 {
     /// Connects, and lets nginx send up to `window` bytes; a slow client's
     /// socket takes little of that.
     pub fn open(address: SocketAddr, slow: bool, window: u32) -> Result<Self> {
+        Self::over(connect(address, slow)?, window)
+    }
+}
+
+impl<S: Read + Write> Http2<S> {
+    /// Begins on a connection, and lets nginx send up to `window` bytes.
+    pub fn over(stream: S, window: u32) -> Result<Self> {
         let mut client = Self {
-            stream: BufReader::new(connect(address, slow)?),
+            stream: BufReader::new(stream),
             ended: None,
         };
         client.say(&begin(window))?;
@@ -155,7 +175,7 @@ impl Http2 {
     }
 
     /// The connection.
-    pub fn stream(&self) -> &TcpStream {
+    pub fn stream(&self) -> &S {
         self.stream.get_ref()
     }
 
@@ -166,7 +186,12 @@ impl Http2 {
 
     /// Asks for `path` on a stream of an odd number higher than those before.
     pub fn get(&mut self, stream: u32, path: &str) -> Result<()> {
-        self.say(&get(stream, path))
+        self.get_with(stream, path, &[])
+    }
+
+    /// Asks with further lines of the header, whose names are in lower case.
+    pub fn get_with(&mut self, stream: u32, path: &str, lines: &[(&str, String)]) -> Result<()> {
+        self.say(&get_with(stream, path, lines))
     }
 
     /// Cancels a stream.
@@ -211,7 +236,7 @@ impl Http2 {
     }
 
     /// The next frame; settings are confirmed.
-    fn receive(&mut self) -> Result<Frame> {
+    pub(crate) fn receive(&mut self) -> Result<Frame> {
         let mut head = [0; HEAD];
         self.stream.read_exact(&mut head)?;
         let [a, b, c, kind, flags, stream @ ..] = head;

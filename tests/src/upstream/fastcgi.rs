@@ -87,6 +87,9 @@ pub(super) fn render(reply: &Reply, request: &Request) -> Wire {
     } else if !after_end {
         body.resize(body.len() + reply.extra, b'+');
     }
+    if let Some(good) = reply.breach_after {
+        body.truncate(good);
+    }
 
     let mut bytes = Vec::new();
     let header = HEADER + head.len();
@@ -98,6 +101,11 @@ pub(super) fn render(reply: &Reply, request: &Request) -> Wire {
     } else {
         let text = [head, body].concat();
         write_body(&mut bytes, &text, text.len() / 2, records);
+    }
+    if reply.breach_after.is_some() {
+        // There is no version 9.
+        bytes.extend([9, STDOUT, 0, 1, 0, 0, 0, 0]);
+        return Wire { bytes, header };
     }
     write_record(&mut bytes, STDOUT, &[], 0);
     write_record(&mut bytes, END_REQUEST, &[0; 8], 0);

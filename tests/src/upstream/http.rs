@@ -37,7 +37,7 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 /// The bytes of `reply` to `request`.
 pub(super) fn render(reply: &Reply, request: &Request) -> Wire {
-    let (status, headers, body) = reply.to(request);
+    let (status, headers, mut body) = reply.to(request);
     let mut lines = vec![format!("HTTP/1.1 {status} Scripted")];
     lines.extend(headers);
     match &reply.framing {
@@ -54,7 +54,16 @@ pub(super) fn render(reply: &Reply, request: &Request) -> Wire {
     if request.method != "HEAD" {
         match &reply.framing {
             Framing::Chunked { sizes, trailers } => {
+                if let Some(good) = reply.breach_after {
+                    body.truncate(good);
+                }
                 bytes.append(&mut chunked(&body, sizes, *trailers));
+                if reply.breach_after.is_some() {
+                    // Instead of the chunk that says that none follows.
+                    let last = bytes.windows(3).rposition(|three| three == b"0\r\n");
+                    bytes.truncate(last.expect("there is a last chunk"));
+                    bytes.extend(b"zz\r\nzz\r\n");
+                }
             }
             Framing::Length | Framing::Close => bytes.extend(body),
         }

@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use drain::{Queues, queues};
 pub use progress::Progress;
 pub use reply::{Body, Cuts, End, Framing, Hold, NEEDLE, Point, Records, Reply};
@@ -30,7 +32,7 @@ use crate::server::loopback;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(25);
 
 /// How a peer speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Protocol {
     Http,
     FastCgi,

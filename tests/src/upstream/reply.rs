@@ -116,6 +116,8 @@ pub enum Hold {
     /// A moment, so that what was sent most likely is read by itself. Use it
     /// where the outcome does not depend on that.
     Moment,
+    /// For so long. The same holds for it.
+    Pause(Duration),
     /// Until nginx has read all of it.
     Drained,
     /// Until the client is gone.
@@ -166,6 +168,10 @@ pub struct Reply {
     pub framing: Framing,
     /// So many bytes are sent after the end of the body.
     pub extra: usize,
+    /// After so many bytes of the body comes what the protocol forbids, and nothing
+    /// else: a chunk whose size is no number, a record of an unknown version. Only
+    /// for chunks and FastCGI.
+    pub breach_after: Option<usize>,
     /// No more of the response is sent after this.
     pub stop: Option<Point>,
     /// What comes in the place of the rest, where nothing is sent after
@@ -191,6 +197,7 @@ impl Reply {
             body,
             framing: Framing::Length,
             extra: 0,
+            breach_after: None,
             stop: None,
             breach: Vec::new(),
             ranges: false,

@@ -47,6 +47,7 @@ pub(super) fn send(
 fn wait(stream: &TcpStream, hold: Hold, progress: &Progress) -> Result<()> {
     match hold {
         Hold::Moment => thread::sleep(Duration::from_micros(300)),
+        Hold::Pause(time) => thread::sleep(time),
         Hold::Drained => drain(stream, progress)?,
         Hold::Received(size, patience) => progress.wait_for_receipt(size, patience),
         Hold::ClientGone => {

@@ -1,0 +1,204 @@
+//! A case: all that both sides are given, as text that can be kept.
+
+use std::fs;
+use std::io::{Error, Result};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::upstream::Protocol;
+
+/// One random configuration with its peers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// What its bodies are marked with.
+    pub number: u64,
+    /// How the server listens.
+    pub listen: Listen,
+    /// Directives of the server, for both sides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub server: Vec<String>,
+    /// Directives that only this project's nginx knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ours: Vec<String>,
+    /// Whether what upstream has sent must be passed on at once. Then stock has
+    /// `proxy_buffering off`, and upstream waits where its reply says so.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub streams: bool,
+    /// How many descriptors a worker has beyond what the sockets and one
+    /// temporary file for each response take; with none there is no such limit.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub spare_descriptors: Option<usize>,
+    /// Each is at the path of its place.
+    pub locations: Vec<Location>,
+    /// What clients ask for, all at the same time.
+    pub requests: Vec<Request>,
+}
+
+/// How a server listens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Listen {
+    /// Whether all requests are streams of one connection by HTTP/2, and how
+    /// large the windows of it and of each stream are at first.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub http2: Option<u32>,
+    /// Whether clients speak TLS.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tls: bool,
+    /// The size of the send buffers of its connections.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sndbuf: Option<usize>,
+    /// The size of the receive buffers of the clients.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rcvbuf: Option<usize>,
+}
+
+/// A location, whose response comes from an upstream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Location {
+    /// How upstream speaks.
+    pub protocol: Protocol,
+    /// With HTTP, whether upstream speaks TLS, and how large its records are.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tls: Option<usize>,
+    /// What is included by SSI in its body.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub includes: Vec<Include>,
+    /// The location that is added before its body.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub before: Option<usize>,
+    /// The location that is added after its body.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub after: Option<usize>,
+    /// Whether a word of its body is replaced.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sub: bool,
+    /// Further directives; `@` stands for the upstream module's name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conf: Vec<String>,
+    /// What upstream answers.
+    pub reply: Reply,
+}
+
+/// An SSI include.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Include {
+    /// Where in the body it is, in marked blocks.
+    pub block: usize,
+    /// What is included.
+    pub location: usize,
+    /// Whether it is waited for.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub wait: bool,
+}
+
+/// What upstream answers, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The size of its body, without what SSI replaces.
+    pub size: usize,
+    /// Further lines of the header.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<String>,
+    /// How the end of the body is told.
+    pub framing: Framing,
+    /// So much is sent at a time, with a pause of so many microseconds after it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pauses: Option<(usize, u64)>,
+    /// Upstream waits here, after so many bytes of the body, until the client
+    /// has all that was sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<usize>,
+    /// So many bytes come after the end of the body.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub extra: usize,
+    /// How it breaks, if it does.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fault: Option<Fault>,
+}
+
+/// How the end of a body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Framing {
+    /// By its length.
+    Length,
+    /// By HTTP/1.1 chunks of such a size; with FastCGI records of such a size.
+    Chunks(usize),
+    /// By the end of the connection or of the FastCGI request.
+    Close,
+}
+
+/// How a reply breaks after so many bytes of its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// The connection is closed.
+    Close(usize),
+    /// The connection is reset when nginx has read everything.
+    Reset(usize),
+    /// What follows the protocol forbids.
+    Breach(usize),
+}
+
+/// What a client asks for, and how it reads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Which location.
+    pub location: usize,
+    /// Whether by HTTP/1.0.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub old: bool,
+    /// The first and the last byte that are asked for.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub range: Option<(usize, usize)>,
+    /// Whether the client takes gzip.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gzip: bool,
+    /// So many microseconds after the start.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub delay: u64,
+    /// After so many bytes the client naps for so many microseconds.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gulps: Option<(usize, u64)>,
+    /// After so many bytes it leaves: by a reset, or of a stream.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub leaves: Option<usize>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl Case {
+    /// Reads a case from a file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path)?;
+        let wrong = |error| Error::other(format!("{}: {error}", path.display()));
+        serde_json::from_str(&text).map_err(wrong)
+    }
+
+    /// As text, to be read again.
+    pub fn text(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a case is plain data") + "\n"
+    }
+
+    /// The path of a location.
+    pub fn path(&self, location: usize) -> String {
+        format!("/c{}/{location}", self.number)
+    }
+
+    /// The locations that a location's response is made of, itself first; some
+    /// perhaps more than once.
+    pub fn tree(&self, location: usize) -> Vec<usize> {
+        let here = &self.locations[location];
+        let included = here.includes.iter().map(|include| include.location);
+        let parts = included.chain(here.before).chain(here.after);
+        let below = parts.flat_map(|part| self.tree(part));
+        std::iter::once(location).chain(below).collect()
+    }
+
+    /// Whether nothing that the response to `request` is made of breaks.
+    pub fn is_sound(&self, request: &Request) -> bool {
+        let breaks = |location: usize| self.locations[location].reply.fault.is_some();
+        !self.tree(request.location).into_iter().any(breaks)
+    }
+}

@@ -1,0 +1,364 @@
+//! One nginx with its upstreams, under some cases one after the other.
+
+use std::fs::{self, File};
+use std::io::{Error, Read, Result, Seek, SeekFrom};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::case::{Case, Fault, Framing, Location};
+use super::conf::{self, Peers, Which};
+use super::model;
+use super::outcome::{Finding, Outcome};
+use super::reader;
+use super::tunnel::Tunnel;
+use crate::peers::openssl::Certificate;
+use crate::server::{Nginx, free_address, wait};
+use crate::traffic::kind;
+use crate::upstream::{
+    Body, Cuts, End, Framing as UpstreamFraming, Hold, Point, Progress, Protocol, Records, Reply,
+    Script, Upstreams,
+};
+
+/// How long upstream waits for a client to get what nginx must not hold back.
+const HELD: Duration = Duration::from_secs(4);
+
+/// How often a running worker is looked at.
+const LOOK: Duration = Duration::from_millis(3);
+
+/// What nginx may need to close what it has open when all clients are gone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The levels of the error log that count.
+const LEVELS: [&str; 4] = ["[error] ", "[crit] ", "[alert] ", "[emerg] "];
+
+/// What nginx needs besides sockets and files of cases; one more for whatever it
+/// opens and closes at once.
+const SLACK: usize = 1;
+
+/// Upstreams of every kind.
+#[derive(Debug)]
+struct Far {
+    upstreams: Upstreams,
+    tunnels: Vec<Tunnel>,
+}
+
+impl Far {
+    fn start(cases: &[Case], certificate: &Certificate) -> Result<Self> {
+        let upstreams = Upstreams::start()?;
+        let peer = upstreams.address(Protocol::Http);
+        let locations = cases.iter().flat_map(|case| &case.locations);
+        let mut records: Vec<usize> = locations.filter_map(|location| location.tls).collect();
+        records.sort_unstable();
+        records.dedup();
+        let start = |record| Tunnel::start(certificate, record, peer);
+        Ok(Self {
+            upstreams,
+            tunnels: records.into_iter().map(start).collect::<Result<_>>()?,
+        })
+    }
+}
+
+impl Peers for Far {
+    fn address(&self, location: &Location) -> SocketAddr {
+        let tunnel = location.tls.filter(|_| location.protocol == Protocol::Http);
+        let known = |record: usize| self.tunnels.iter().find(|tunnel| tunnel.record == record);
+        match tunnel.and_then(known) {
+            Some(tunnel) => tunnel.address,
+            None => self.upstreams.address(location.protocol),
+        }
+    }
+}
+
+/// One nginx with its upstreams.
+#[derive(Debug)]
+pub struct Side {
+    which: Which,
+    nginx: Nginx,
+    far: Far,
+    addresses: Vec<SocketAddr>,
+    worker: u32,
+    /// How many descriptors the idle worker has.
+    idle: usize,
+    /// How much of the error log has been read.
+    log_read: u64,
+}
+
+/// What a worker has open.
+#[derive(Clone, Copy, Debug, Default)]
+struct Open {
+    all: usize,
+    temp_files: usize,
+    temp_bytes: u64,
+}
+
+impl Side {
+    /// Starts what `cases` need; each is later named by its place among them.
+    pub fn start(
+        which: Which,
+        binary: &Path,
+        cases: &[Case],
+        certificate: &Certificate,
+    ) -> Result<Self> {
+        let far = Far::start(cases, certificate)?;
+        let ready = free_address()?;
+        let addresses: Vec<SocketAddr> = cases
+            .iter()
+            .map(|_| free_address())
+            .collect::<Result<_>>()?;
+        let nginx = Nginx::start(binary, |conf| {
+            conf.events = "worker_connections 512;".to_owned();
+            conf.http = conf::common(cases, &certificate.directives());
+            conf.http += &format!("server {{ listen {ready}; return 204; }}\n");
+            for (case, address) in cases.iter().zip(&addresses) {
+                let text = conf::server(case, which, *address, conf.prefix(), &far);
+                conf.http += &text;
+            }
+        })?;
+        let mut side = Self {
+            which,
+            nginx,
+            far,
+            addresses,
+            worker: 0,
+            idle: 0,
+            log_read: 0,
+        };
+        // A worker that answers has opened all it opens by itself.
+        let mut answer = Vec::new();
+        let mut client = std::net::TcpStream::connect(ready)?;
+        std::io::Write::write_all(&mut client, b"GET / HTTP/1.0\r\n\r\n")?;
+        client.read_to_end(&mut answer)?;
+        let workers = side.nginx.workers();
+        side.worker = *workers
+            .first()
+            .ok_or_else(|| Error::other("nginx has no worker"))?;
+        wait(|| {
+            let now = side.open().all;
+            let settled = now == side.idle;
+            side.idle = now;
+            settled
+        });
+        Ok(side)
+    }
+
+    /// Runs the `nth` case.
+    pub fn run(&mut self, nth: usize, case: &Case) -> Result<Outcome> {
+        let progress = Arc::new(Progress::default());
+        for (location, here) in case.locations.iter().enumerate() {
+            let reply = reply(case, location, here, self.which);
+            let script = Arc::new(Script::new(vec![reply], Arc::clone(&progress)));
+            self.far.upstreams.play(&case.path(location), script);
+        }
+        if let Some(spare) = case.spare_descriptors {
+            self.limit_descriptors(self.idle + needs(case) + SLACK + spare)?;
+        }
+        let mut outcome = Outcome::default();
+        let address = self.addresses[nth];
+        let done = AtomicBool::new(false);
+        let all = thread::scope(|scope| {
+            let clients = scope.spawn(|| {
+                let all = reader::fetch_all(case, address, &|size| progress.received(size));
+                done.store(true, Ordering::Release);
+                all
+            });
+            while !done.load(Ordering::Acquire) {
+                let open = self.open();
+                outcome.temp_files = outcome.temp_files.max(open.temp_files);
+                outcome.temp_bytes = outcome.temp_bytes.max(open.temp_bytes);
+                thread::sleep(LOOK);
+            }
+            clients
+                .join()
+                .unwrap_or_else(|_| Err(Error::other("a client panicked")))
+        });
+        progress.client_gone();
+        if !self.rests() {
+            let find = match Path::new(&format!("/proc/{}/fd", self.worker)).exists() {
+                true => Finding::LeftOpen,
+                false => Finding::Died,
+            };
+            outcome.findings.insert(find);
+            let open = self.nginx.descriptors();
+            outcome
+                .details
+                .push(format!("open: {open:?}, {} before", self.idle));
+        }
+        if case.spare_descriptors.is_some() {
+            self.limit_descriptors(1024)?;
+        }
+        if !progress.missed().is_empty() {
+            outcome.findings.insert(Finding::Held);
+            outcome
+                .details
+                .push(format!("not received: {:?}", progress.missed()));
+        }
+        let log = self.log()?;
+        let all = match all {
+            Ok(all) => all,
+            Err(error) => return Err(Error::other(format!("{error}; error log: {log:#?}"))),
+        };
+        for (nth, got) in all.iter().enumerate() {
+            outcome.judge(case, nth, got);
+        }
+        outcome.findings.extend(log.into_iter().map(Finding::Log));
+        for location in 0..case.locations.len() {
+            let stored = self
+                .nginx
+                .prefix()
+                .join(format!("store{}", case.path(location)));
+            if fs::read(stored)
+                .is_ok_and(|stored| stored != model::raw(case, location).into_bytes())
+            {
+                outcome.findings.insert(Finding::Stored(location));
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Stops all, and checks what remained.
+    pub fn stop(self) -> Result<()> {
+        let mut left = self.nginx.stop()?;
+        // What is in its log has been compared.
+        left.complaints.clear();
+        left.check()
+    }
+
+    fn open(&self) -> Open {
+        let mut open = Open::default();
+        let Ok(entries) = fs::read_dir(format!("/proc/{}/fd", self.worker)) else {
+            return open;
+        };
+        for entry in entries.flatten() {
+            open.all += 1;
+            let path = entry.path();
+            let is_temp = |target: PathBuf| target.to_string_lossy().contains("/temp/");
+            if fs::read_link(&path).is_ok_and(is_temp) {
+                open.temp_files += 1;
+                open.temp_bytes += fs::metadata(&path).map_or(0, |file| file.len());
+            }
+        }
+        open
+    }
+
+    /// Waits until the worker has nothing open but what it always has, which
+    /// becomes less when another process of nginx has ended.
+    fn rests(&mut self) -> bool {
+        let start = Instant::now();
+        loop {
+            let now = self.open().all;
+            if (1..=self.idle).contains(&now) {
+                self.idle = now;
+                return true;
+            }
+            if start.elapsed() > PATIENCE {
+                return false;
+            }
+            thread::sleep(Duration::from_micros(500));
+        }
+    }
+
+    fn limit_descriptors(&self, most: usize) -> Result<()> {
+        let limit = libc::rlimit {
+            rlim_cur: most as libc::rlim_t,
+            rlim_max: 4096,
+        };
+        // SAFETY: `limit` is a structure that is read; nothing is written.
+        let result = unsafe {
+            libc::prlimit(
+                self.worker as libc::pid_t,
+                libc::RLIMIT_NOFILE,
+                &limit,
+                std::ptr::null_mut(),
+            )
+        };
+        match result {
+            0 => Ok(()),
+            _ => Err(Error::last_os_error()),
+        }
+    }
+
+    /// The kinds of lines that have come to the error log.
+    fn log(&mut self) -> Result<Vec<String>> {
+        let mut file = File::open(self.nginx.error_log_path())?;
+        file.seek(SeekFrom::Start(self.log_read))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        self.log_read += bytes.len() as u64;
+        let text = String::from_utf8_lossy(&bytes);
+        let prefix = self.nginx.prefix();
+        let kinds = text.lines().map(|line| kind(line, prefix));
+        Ok(kinds
+            .filter(|kind| LEVELS.iter().any(|level| kind.starts_with(level)))
+            .collect())
+    }
+}
+
+/// How many descriptors a case takes at most under nginx's own pipe.
+fn needs(case: &Case) -> usize {
+    let sockets = match case.listen.http2 {
+        Some(_) => 1,
+        None => case.requests.len(),
+    };
+    let responses: usize = case
+        .requests
+        .iter()
+        .map(|request| case.tree(request.location).len())
+        .sum();
+    sockets + 2 * responses
+}
+
+/// What a scripted peer answers for a location.
+fn reply(case: &Case, nth: usize, here: &Location, which: Which) -> Reply {
+    let script = &here.reply;
+    let mut reply = Reply::new(Body::Text(model::raw(case, nth).into()));
+    reply.headers = script.headers.clone();
+    reply.extra = script.extra;
+    reply.ranges = true;
+    reply.framing = match script.framing {
+        Framing::Length => UpstreamFraming::Length,
+        Framing::Chunks(size) if here.protocol == Protocol::Http => UpstreamFraming::chunks(size),
+        Framing::Chunks(size) => {
+            reply.records = Records {
+                size: size.clamp(1, 0xffff),
+                ..Records::default()
+            };
+            UpstreamFraming::Close
+        }
+        Framing::Close => UpstreamFraming::Close,
+    };
+    match script.fault {
+        None => {}
+        Some(Fault::Close(at)) => reply.stop = Some(Point::Body(at)),
+        Some(Fault::Reset(at)) => {
+            reply.stop = Some(Point::Body(at));
+            reply.end = End::Reset;
+        }
+        Some(Fault::Breach(at)) => reply.breach_after = Some(at),
+    }
+    if let Some((size, pause)) = script.pauses {
+        reply.cuts = Cuts::Every(size, Hold::Pause(Duration::from_micros(pause)));
+    }
+    if !script.holds.is_empty() {
+        reply.cuts = Cuts::At(holds(case, nth, which));
+    }
+    reply
+}
+
+/// Upstream waits for the first client; on stock's side no longer than on ours.
+fn holds(case: &Case, nth: usize, _which: Which) -> Vec<(Point, Hold)> {
+    let pieces = model::pieces(case, &case.requests[0]);
+    let hold = |raw: &usize| {
+        let due = model::reached(&pieces, nth, *raw)?;
+        Some((Point::Body(*raw), Hold::Received(due, HELD)))
+    };
+    case.locations[nth]
+        .reply
+        .holds
+        .iter()
+        .filter_map(hold)
+        .collect()
+}

@@ -332,10 +332,15 @@ impl Nginx {
         }
     }
 
-    /// Asks it to end gracefully (SIGQUIT) and says what remained.
-    pub fn stop(mut self) -> Result<Leftovers> {
+    /// Asks it to end gracefully (SIGQUIT).
+    pub(crate) fn quit(&self) {
         // SAFETY: it has not been waited for, so the id is still its own.
         unsafe { libc::kill(self.master.id() as libc::pid_t, libc::SIGQUIT) };
+    }
+
+    /// Asks it to end gracefully, waits for it, and says what remained.
+    pub fn stop(mut self) -> Result<Leftovers> {
+        self.quit();
         wait(|| !matches!(self.master.try_wait(), Ok(None)));
         let Some(exit) = self.master.try_wait()? else {
             return Err(Error::other("nginx does not end on SIGQUIT"));

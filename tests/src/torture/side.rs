@@ -121,6 +121,10 @@ impl Side {
 
     /// Ends nginx.
     pub(super) fn stop(self) -> Result<()> {
+        // The signal may come just before nginx waits for an order; then it is the
+        // end of the orders that lets nginx look.
+        self.nginx.quit();
+        drop(self.control);
         let exit = self.nginx.stop()?.exit;
         match exit.success() {
             true => Ok(()),

@@ -171,6 +171,13 @@ fn end(p: Pipe<'_>, counts: Counts<'_>, result: Result<(), Abort>) -> Option<End
         });
     }
 
+    let is_cut = p.upstream_error() && !p.upstream_done();
+
+    // That was found before the client could fail.
+    if is_cut && given_up == Some(Linger::Timeout) {
+        return Some(End::UpstreamTimeout);
+    }
+
     if p.downstream_error() && !counts.header_only() {
         return Some(End::ClientError);
     }
@@ -180,10 +187,7 @@ fn end(p: Pipe<'_>, counts: Counts<'_>, result: Result<(), Abort>) -> Option<End
     }
 
     if p.upstream_error() {
-        return Some(match given_up {
-            Some(Linger::Timeout) => End::UpstreamTimeout,
-            _ => End::UpstreamError,
-        });
+        return Some(End::UpstreamError);
     }
 
     p.upstream_eof().then_some(End::UpstreamClosed)

@@ -12,7 +12,8 @@
 
 LOGIC="src/pipe.rs src/read.rs src/write.rs src/spill.rs src/shadow.rs src/recycle.rs
     src/copy_filter.rs src/rate.rs src/dump.rs src/busy.rs src/wide.rs src/lend.rs src/counts.rs
-    src/segments.rs src/fallback.rs src/delay.rs src/stream.rs src/timers.rs"
+    src/segments.rs src/fallback.rs src/delay.rs src/stream.rs src/timers.rs src/linger.rs
+    src/rest.rs"
 
 need_nginx() {
     need gcc make libc6-dev libclang-dev libpcre2-dev libssl-dev zlib1g-dev

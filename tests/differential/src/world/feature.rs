@@ -139,6 +139,12 @@ impl World {
         }
         extra.kept_up = now();
         extra.settings.separate_timeouts = is_on(Feature::Timeouts).into();
+        if is_on(Feature::Timeouts) && steps % 3 == 2 {
+            // Some that pass within a schedule.
+            self.pipe.read_timeout = 1500;
+            self.pipe.send_timeout = 4000;
+            extra.acted = Some(0);
+        }
         extra.state.started = now();
         extra.state.received = -1;
         extra.state.upstream_since = now();
@@ -300,6 +306,9 @@ impl World {
     pub(super) fn check_may_write(&mut self) {
         if self.extra.write_failed {
             self.wrong("it spills again after that has failed");
+        }
+        if self.is_live() && self.pipe.cacheable() == 0 {
+            self.wrong("a stream that is live is spilled");
         }
         let is_early = now() - self.extra.kept_up < self.extra.settings.spill_delay;
         if is_early && self.config.has_state && self.pipe.cacheable() == 0 {
@@ -552,6 +561,10 @@ unsafe extern "C" fn ngx_event_pipe_glue_segment(
         w.trace.push(Event::Wrong(
             "a response has segments that has one file, or none",
         ));
+    }
+    // The first is nginx's own file.
+    if w.extra.segments > 0 && !w.may_follow() {
+        w.wrong("a file follows that may not");
     }
     w.extra.segments += i64::from(!segment.is_null());
     segment

@@ -195,6 +195,9 @@ pub(super) unsafe extern "C" fn thread_handler(
     _: *mut n::ngx_file_t,
 ) -> n::ngx_int_t {
     let w = world();
+    if w.aio {
+        w.wrong("a thread is given work while another works for the request");
+    }
     let failed = w.fails(Fallible::ThreadPool);
     if !failed {
         w.disk.task = Some(task);

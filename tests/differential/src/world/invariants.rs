@@ -126,8 +126,12 @@ impl World {
     }
 
     /// No timer runs against a side that is not waited for. (That of a delayed
-    /// event belongs to the rate limit.)
+    /// event belongs to the rate limit.) Where upstream was given up and all has
+    /// been sent, nobody is waited for any more: nginx ends the response.
     fn check_idle_timers(&mut self) {
+        if self.lingers() && self.is_finished() {
+            return;
+        }
         let me: *mut Self = self;
         let is_idle = |event: &n::ngx_event_t| {
             event.delayed() == 0 && event.timer_set() != 0 && event.ready() != 0

@@ -1,5 +1,8 @@
 //! How long either side is waited for, where each timer is its side's own.
 
+use std::iter::once;
+
+use super::counts::unsent;
 use super::feature::{LAZY, now};
 use super::{World, world};
 use crate::nginx as n;
@@ -54,6 +57,20 @@ impl World {
         if std::mem::take(&mut self.extra.peers[CLIENT].is_registered) {
             self.check_client_timer();
         }
+        self.check_rest_is_watched();
+    }
+
+    /// What has to go back when it has been sent is looked after until then.
+    fn check_rest_is_watched(&mut self) {
+        let state = &self.extra.state;
+        let has_something = !state.loan.is_null() || !state.segments.is_null();
+        let is_held = self.client.bufs().any(|buf| unsent(once(buf)) > 0);
+        let is_left = state.finished() != 0 && self.pipe.downstream_error() == 0;
+        let latest = now() + (self.pipe.send_timeout / LOOKS).min(RAREST);
+
+        if has_something && is_held && is_left && !self.looks_by(latest) {
+            self.wrong("nobody looks after what has to go back");
+        }
     }
 
     fn check_upstream_timer(&mut self) {
@@ -76,7 +93,7 @@ impl World {
         let waits_for_client = self.lingers() || self.owes_client();
         let is_right = match key {
             None => !is_awaited || waits_for_client,
-            Some(key) => is_awaited && !waits_for_client && key.abs_diff(expires) < LAZY,
+            Some(key) => is_awaited && !waits_for_client && is_in_time(key, expires),
         };
         let is_watched = self.lingers() || key.is_some() || !is_awaited || self.looks_by(expires);
         if !is_right {
@@ -103,7 +120,7 @@ impl World {
         if is_awaited {
             let gets_on = peer.seen.replace(sent) != Some(sent) || !sees;
             let restarts = key.is_some_and(|key| key.abs_diff(now() + timeout) < LAZY);
-            let is_right = restarts || (!gets_on && key == before);
+            let is_right = restarts || (!gets_on && key.is_some() && key == before);
             // Nobody may restart it for a client that does nothing.
             let is_kept = gets_on || before.is_none() || key == before;
             if !is_right || !is_kept {
@@ -117,9 +134,10 @@ impl World {
         }
     }
 
-    /// Whether the pipe is looked after by then.
+    /// Whether the pipe is looked after by then, or at once if that has passed.
     fn looks_by(&self, time: usize) -> bool {
-        self.extra.watch.is_some_and(|watch| watch <= time)
+        let latest = time.max(now());
+        self.extra.watch.is_some_and(|watch| watch <= latest)
     }
 
     /// Whether the client is to get something that has been received.
@@ -148,12 +166,48 @@ impl World {
     /// The pipe is looked after.
     pub(super) fn look_now(&mut self) {
         self.act();
+        let before = self.downstream_write.timer.key;
         self.enter(|me| {
             // SAFETY: a pipe that is set up, and that is not running.
             unsafe { n::ngx_event_pipe_rust_watch(&raw mut (*me).pipe) }
         });
         if self.separates_timers() {
-            self.extra.peers[CLIENT].seen = Some(self.client.sent() as u64);
+            self.check_client_was_seen(before);
+            self.check_upstream_is_watched();
+        }
+        self.check_rest_is_watched();
+    }
+
+    /// An upstream that is waited for has a timer, or is looked at in time.
+    fn check_upstream_is_watched(&mut self) {
+        let (is_awaited, key) = awaited(&self.upstream_read);
+        let is_open = self.has_upstream() && self.upstream.fd != -1;
+        let expires = self.extra.peers[UPSTREAM].since + self.pipe.read_timeout;
+        let waits = is_open && is_awaited && !self.lingers() && !self.is_finished();
+        if waits && key.is_none() && !self.looks_by(expires) {
+            self.wrong("nobody looks after upstream again");
+        }
+    }
+
+    /// Between two turns as well, the client's timer starts anew when it has taken
+    /// something, and only then.
+    fn check_client_was_seen(&mut self, before: usize) {
+        let sent = self.client.sent() as u64;
+        let gets_on = self.extra.peers[CLIENT].seen.replace(sent) != Some(sent);
+        let event = &self.downstream_write;
+        if event.timer_set() == 0 || event.delayed() != 0 {
+            return;
+        }
+        let is_right = match gets_on && self.sees_client() {
+            true => event.timer.key.abs_diff(now() + self.pipe.send_timeout) < LAZY,
+            false => event.timer.key == before,
+        };
+        let latest = now() + (self.pipe.send_timeout / LOOKS).min(RAREST);
+        if !is_right {
+            self.wrong("the client's timer is not what it has made of it between turns");
+        }
+        if !self.looks_by(latest) {
+            self.wrong("nobody looks after the client again");
         }
     }
 
@@ -188,6 +242,11 @@ impl World {
             self.wrong("a temporary file is kept when all has been sent");
         }
     }
+}
+
+/// Whether a timer ends when a time-out does, or at once if that is over.
+fn is_in_time(key: usize, expires: usize) -> bool {
+    key + LAZY > expires && key < expires.max(now()) + LAZY
 }
 
 /// Whether a side is waited for, and when its timer expires.

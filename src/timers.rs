@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 use crate::nginx::{Connection, Event, Linger, Pipe, Progress, State, clock, ngx_msec_t};
+use crate::read::upstream_finished;
 use crate::{linger, rest};
 
 /// The state of a pipe whose timers are separate.
@@ -142,9 +143,12 @@ fn look_at_client<'p>(p: Pipe<'p>, state: State<'p>) -> bool {
     p.downstream().write().timer_set()
 }
 
-/// Gives upstream up if its time is over.
+/// Gives upstream up if its time is over, unless it has nothing more to bring: then
+/// it is a thread that is waited for.
 fn look_at_upstream<'p>(p: Pipe<'p>, state: State<'p>) {
-    let Some(upstream) = p.upstream().filter(|_| p.has_upstream()) else {
+    let is_over = !p.has_upstream() || upstream_finished(p);
+
+    let Some(upstream) = p.upstream().filter(|_| !is_over) else {
         return;
     };
 

@@ -224,6 +224,7 @@ fn take(w: &mut World, step: Step) -> Request {
         Step::OutputDrains => {
             let budget = w.choices().below(40);
             w.send(budget);
+            w.read_between_turns();
             Request::Goes
         }
 

@@ -90,7 +90,7 @@ impl World {
         }
     }
 
-    fn client_is_ready(&self) -> bool {
+    pub(super) fn client_is_ready(&self) -> bool {
         self.downstream.data == self.pipe.output_ctx
             && self.downstream_write.ready() != 0
             && self.downstream_write.delayed() == 0

@@ -43,7 +43,7 @@ pub(super) struct Extra {
     /// How often the pipe has asked for its state.
     asked: u32,
     /// The output may keep back what it was given last, at first the header.
-    kept_back: bool,
+    pub(super) kept_back: bool,
     /// The output has been given something.
     pub(super) has_begun: bool,
     /// The last raw buffer that was said to end the response.
@@ -54,6 +54,16 @@ pub(super) struct Extra {
     pub(super) watch: Option<usize>,
     /// Upstream was given up, and its event is to tell the pipe.
     pub(super) is_posted: bool,
+    /// Upstream had been given up, and the client had failed, before this call.
+    pub(super) was_given_up: bool,
+    pub(super) had_failed: bool,
+    /// In this call, the input filter was run, and the output told to flush last.
+    pub(super) has_passed: bool,
+    pub(super) has_flushed: bool,
+    /// In this call, the input filter has failed, for a client that had not.
+    pub(super) has_breached: bool,
+    /// A file that was to follow could not be opened.
+    pub(super) open_failed: bool,
 }
 
 /// nginx leaves a timer alone that would move by less than this.
@@ -98,6 +108,12 @@ impl Extra {
                 peers: Default::default(),
                 watch: None,
                 is_posted: false,
+                was_given_up: false,
+                had_failed: false,
+                has_passed: false,
+                has_flushed: false,
+                has_breached: false,
+                open_failed: false,
             }
         }
     }
@@ -192,7 +208,9 @@ impl World {
     /// has files enough, or none but nginx's.
     pub(super) fn start_turn(&mut self) {
         self.note_timers();
+        self.note_lingering();
         self.extra.promised = 0;
+        self.extra.ended = null_mut();
         let max = if self.config.steps % 16 == 1 { 0 } else { 100 };
         // SAFETY: a variable that nobody else uses meanwhile.
         unsafe { n::ngx_event_pipe_segments_max = max };
@@ -398,6 +416,7 @@ impl World {
     /// The input filter is about to get a raw buffer. Nothing but a stream makes
     /// the pipe pass on one that is neither full nor the last.
     pub(super) fn check_passed(&mut self, raw: *mut n::ngx_buf_t) {
+        self.extra.has_passed = true;
         // SAFETY: a raw buffer of the pool.
         let (size, room) = unsafe {
             let raw = &*raw;
@@ -445,6 +464,7 @@ impl World {
         // SAFETY: a buffer of the pool.
         let flushes = unsafe { (*last).flush() != 0 };
         self.extra.kept_back = !flushes;
+        self.extra.has_flushed = flushes;
         if flushes {
             self.act();
         }
@@ -498,11 +518,7 @@ impl World {
         {
             return;
         }
-        // SAFETY: links and buffers of the pool.
-        let has_partial = unsafe {
-            let first = p.free_raw_bufs.as_ref();
-            first.is_some_and(|first| (*first.buf).pos != (*first.buf).last)
-        };
+        let has_partial = self.partial().is_some();
         let has_busy = !p.busy.is_null();
 
         if self.extra.kept_back {
@@ -514,6 +530,20 @@ impl World {
         if has_written && has_busy && self.client.holds_nothing() {
             self.wrong("a stream waits for what was sent");
         }
+    }
+
+    /// A partly filled buffer in which the response seems to end goes on.
+    pub(super) fn check_seen_end(&mut self) {
+        if self.partial().is_some_and(|raw| raw == self.extra.ended) {
+            self.wrong("a response seems to end in a buffer that does not go on");
+        }
+    }
+
+    /// The first of the free raw buffers, if it is filled in part.
+    pub(super) fn partial(&self) -> Option<*mut n::ngx_buf_t> {
+        let first = links(self.pipe.free_raw_bufs).next();
+        // SAFETY: a raw buffer of the pool.
+        first.filter(|&raw| unsafe { (*raw).pos != (*raw).last })
     }
 
     pub(super) fn check_all_given_back(&mut self) {
@@ -598,6 +628,9 @@ extern "C" fn ngx_event_pipe_glue_seems_ended(
     w.act();
     if w.can_read() {
         w.wrong("an end is looked for though more can be read");
+    }
+    if w.config.single_buf {
+        w.wrong("an end is looked for in single-buffer mode");
     }
     // What is chosen here must not be a choice: stock makes none.
     let seems = w.received % 5 == 0;

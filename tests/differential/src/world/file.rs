@@ -125,12 +125,16 @@ unsafe extern "C" fn ngx_write_chain_to_temp_file(
 #[unsafe(no_mangle)]
 extern "C" fn harness_open_file() -> i32 {
     let w = world();
+    if w.extra.open_failed && !w.disk.is_writing {
+        w.wrong("a file that could not be opened is tried again");
+    }
     let failed = w.fails(Fallible::Open);
     w.trace.push(Event::Open { failed });
     if failed {
         // Without another file, the last one is written to.
-        if w.disk.is_writing {
-            w.note_write_failed();
+        match w.disk.is_writing {
+            true => w.note_write_failed(),
+            false => w.extra.open_failed = true,
         }
         return -libc::EMFILE;
     }
@@ -239,6 +243,14 @@ impl World {
         file.thread_task = std::ptr::null_mut();
         file.thread_handler = None;
         file.thread_ctx = std::ptr::null_mut();
+    }
+
+    /// Between two turns, the output reads from one of several files by a thread,
+    /// of which the handler of another file does not tell the pipe.
+    pub fn read_between_turns(&mut self) {
+        if self.config.threads && self.extra.segments > 1 && self.pipe.writing.is_null() {
+            self.aio = true;
+        }
     }
 
     /// Whether a thread works for the request.

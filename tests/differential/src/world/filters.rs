@@ -52,7 +52,9 @@ fn watched(
     w.check_passed(raw);
     let result = filter(w);
     if result == n::NGX_ERROR as isize {
-        world().note_breach();
+        let w = world();
+        w.note_breach();
+        w.extra.has_breached |= w.pipe.downstream_error() == 0;
     }
     world().trace.push(Event::InputFilter {
         raw: described,

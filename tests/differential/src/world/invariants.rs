@@ -30,6 +30,8 @@ impl World {
         self.check_idle_timers();
         self.check_stream(has_written);
         self.check_timers();
+        self.check_seen_end();
+        self.check_lingering(has_written);
     }
 
     /// Where the next buffer of `in` goes matters only while there is one.

@@ -13,6 +13,7 @@ mod feature;
 mod file;
 mod filters;
 mod invariants;
+mod lingering;
 mod memory;
 mod peers;
 mod spilling;
@@ -462,6 +463,7 @@ impl World {
         self.trace.push(Event::Returned(rc));
         let state = self.state();
         self.trace.push(Event::State(Box::new(state)));
+        self.check_given_up_for_client();
         if rc == n::NGX_OK as isize {
             self.check(do_write);
         }

@@ -144,12 +144,8 @@ impl World {
     fn owes_client(&self) -> bool {
         let p = &self.pipe;
         let chains = [p.in_, p.out, p.busy, p.writing];
-        // SAFETY: links and buffers of the pool.
-        let has_partial = unsafe {
-            let first = p.free_raw_bufs.as_ref();
-            first.is_some_and(|first| (*first.buf).pos != (*first.buf).last)
-        };
-        chains.iter().any(|chain| !chain.is_null()) || has_partial || !self.client.holds_nothing()
+        let has_chains = chains.iter().any(|chain| !chain.is_null());
+        has_chains || self.partial().is_some() || !self.client.holds_nothing()
     }
 
     /// Time has passed: the pipe is looked after if it is due. Tells whether
@@ -167,6 +163,7 @@ impl World {
     pub(super) fn look_now(&mut self) {
         self.act();
         let before = self.downstream_write.timer.key;
+        self.note_lingering();
         self.enter(|me| {
             // SAFETY: a pipe that is set up, and that is not running.
             unsafe { n::ngx_event_pipe_rust_watch(&raw mut (*me).pipe) }
@@ -316,6 +313,9 @@ extern "C" fn ngx_event_pipe_glue_give_up_upstream(_: *mut n::ngx_event_pipe_t) 
     let peer = &w.extra.peers[UPSTREAM];
     if now() < peer.since + w.pipe.read_timeout {
         w.wrong("upstream is given up before its time");
+    }
+    if w.extra.was_given_up {
+        w.wrong("upstream is given up again");
     }
     w.extra.is_posted = true;
 }

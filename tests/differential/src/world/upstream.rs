@@ -17,6 +17,7 @@ pub(super) unsafe extern "C" fn recv_chain(
 ) -> isize {
     let w = world();
     let bufs: Vec<_> = links(chain).collect();
+    w.check_not_given_up();
     w.check_reading(&bufs, limit);
     let mut into = Vec::new();
     let mut room = 0;

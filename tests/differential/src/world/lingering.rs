@@ -1,0 +1,94 @@
+//! What becomes of a response whose upstream was given up.
+
+use super::{World, links};
+use crate::nginx as n;
+
+impl World {
+    /// Before a call.
+    pub(super) fn note_lingering(&mut self) {
+        self.extra.was_given_up = self.lingers();
+        self.extra.had_failed = self.pipe.downstream_error() != 0;
+        self.extra.has_passed = false;
+        self.extra.has_flushed = false;
+        self.extra.has_breached = false;
+    }
+
+    /// Upstream is about to be read.
+    pub(super) fn check_not_given_up(&mut self) {
+        if self.lingers() {
+            self.wrong("upstream is read though it was given up");
+        }
+    }
+
+    /// After a call, whatever its outcome.
+    pub(super) fn check_given_up_for_client(&mut self) {
+        if self.lingers() && !self.extra.was_given_up && self.extra.had_failed {
+            self.wrong("a response goes on for a client that had failed");
+        }
+        if !self.lingers() && self.extra.has_breached && self.may_linger() {
+            self.wrong("what came before is lost with what is not understood");
+        }
+    }
+
+    /// After a call that went well.
+    pub(super) fn check_lingering(&mut self, has_written: bool) {
+        if !self.lingers() {
+            return;
+        }
+        if self.pipe.cacheable() != 0 && self.pipe.writing.is_null() {
+            self.wrong("a response is kept that is not whole");
+        }
+        let is_timeout = self.extra.state.linger as u32 == n::NGX_EVENT_PIPE_LINGER_TIMEOUT;
+        match self.is_finished() {
+            false => self.check_lingers_on(has_written || self.extra.has_passed),
+            true if is_timeout => self.check_lingered_out(),
+            true => self.wrong("what is not understood is taken for an end"),
+        }
+    }
+
+    /// It goes on for as long as the client is to get something, and then only.
+    fn check_lingers_on(&mut self, has_tried: bool) {
+        let p = &self.pipe;
+        let has_unsent = !p.in_.is_null() || !p.out.is_null();
+        let has_busy = !p.busy.is_null();
+        let has_chains = has_unsent || has_busy || !p.writing.is_null();
+        let holds_nothing = self.client.holds_nothing();
+        let may_send = self.client_is_ready() && has_tried && p.writing.is_null() && !self.aio;
+
+        if self.pipe.downstream_error() != 0 {
+            self.wrong("a response goes on for a client that has failed");
+            return;
+        }
+        if !has_chains && holds_nothing {
+            self.wrong("all has been sent of a response that does not end");
+        }
+        if may_send && self.config.busy_size > 0 && has_unsent && !has_busy {
+            self.wrong("what came before upstream was given up waits for a client that waits");
+        }
+        if may_send && has_busy && holds_nothing {
+            self.wrong("what was sent is not asked for when nothing follows");
+        }
+    }
+
+    /// The response ends: the client has all, and filters hold nothing.
+    fn check_lingered_out(&mut self) {
+        let p = &self.pipe;
+        if p.downstream_error() != 0 || p.upstream_done() != 0 {
+            return;
+        }
+        let chains = [p.in_, p.out, p.busy, p.writing];
+        let has_chains = chains.into_iter().flat_map(links).next().is_some();
+        let is_ready = self.client_is_ready();
+        let is_held = !self.client.holds_nothing();
+
+        if has_chains || (is_held && !is_ready) {
+            self.wrong("a response ends while the client is to get something");
+        }
+        if is_ready && self.extra.kept_back {
+            self.wrong("a filter may keep back what came before upstream was given up");
+        }
+        if is_ready && is_held && !self.extra.has_flushed {
+            self.wrong("what the output holds is not flushed at the end");
+        }
+    }
+}

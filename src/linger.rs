@@ -37,6 +37,17 @@ fn has_chains(p: Pipe<'_>) -> bool {
         .any(Option::is_some)
 }
 
+/// Whether there is something to send, or a thread works for the request: until it
+/// is done, what has come may not go on.
+fn is_at_work(p: Pipe<'_>) -> bool {
+    #[cfg(ngx_threads)]
+    if p.aio() {
+        return true;
+    }
+
+    has_chains(p)
+}
+
 /// Whether the first free raw buffer is filled in part.
 fn has_partial(p: Pipe<'_>) -> bool {
     p.free_raw_bufs().is_some_and(|link| link.buf().len() > 0)
@@ -100,7 +111,7 @@ pub(crate) fn flush(p: Pipe<'_>) -> Result<(), Abort> {
         return Ok(());
     };
 
-    let may_flush = !has_chains(p) && !p.downstream_error() && downstream_ready(p);
+    let may_flush = !is_at_work(p) && !p.downstream_error() && downstream_ready(p);
 
     if may_flush && (!state.flushed() || p.output_holds()) {
         stream::flush_output(p, state)?;
@@ -114,7 +125,7 @@ pub(crate) fn flush(p: Pipe<'_>) -> Result<(), Abort> {
 pub(crate) fn end(p: Pipe<'_>) -> Option<Result<(), Abort>> {
     let (_, why) = state(p).filter(|_| !upstream_finished(p))?;
 
-    if !p.downstream_error() && (has_chains(p) || (p.output_holds() && is_client_awaited(p))) {
+    if !p.downstream_error() && (is_at_work(p) || (p.output_holds() && !downstream_ready(p))) {
         return None;
     }
 
@@ -125,14 +136,4 @@ pub(crate) fn end(p: Pipe<'_>) -> Option<Result<(), Abort>> {
         }
         Linger::Breach | Linger::NoMemory => Some(Err(Abort)),
     }
-}
-
-/// Whether the output goes on by itself: an event will tell of it.
-fn is_client_awaited(p: Pipe<'_>) -> bool {
-    #[cfg(ngx_threads)]
-    if p.aio() {
-        return true;
-    }
-
-    !downstream_ready(p)
 }

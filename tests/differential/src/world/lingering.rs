@@ -35,7 +35,7 @@ impl World {
         if !self.lingers() {
             return;
         }
-        if self.pipe.cacheable() != 0 && self.pipe.writing.is_null() {
+        if self.pipe.cacheable() != 0 && self.pipe.writing.is_null() && !self.aio {
             self.wrong("a response is kept that is not whole");
         }
         let is_timeout = self.extra.state.linger as u32 == n::NGX_EVENT_PIPE_LINGER_TIMEOUT;
@@ -59,7 +59,7 @@ impl World {
             self.wrong("a response goes on for a client that has failed");
             return;
         }
-        if !has_chains && holds_nothing {
+        if !has_chains && holds_nothing && !self.aio {
             self.wrong("all has been sent of a response that does not end");
         }
         if may_send && self.config.busy_size > 0 && has_unsent && !has_busy {

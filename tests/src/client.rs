@@ -139,6 +139,11 @@ impl Connection {
         })
     }
 
+    /// Waits no longer than this for the next bytes.
+    pub fn set_patience(&mut self, patience: Duration) -> Result<()> {
+        self.stream.set_read_timeout(Some(patience))
+    }
+
     /// Sends `request` and reads the answer in the given manner.
     pub fn ask(
         &mut self,
@@ -159,10 +164,15 @@ impl Connection {
         if manner.pace == Pace::Stalled {
             progress.wait_for_peer();
         }
-        self.read_answer(request, manner)
+        self.read_answer(request, manner, progress)
     }
 
-    fn read_answer(&mut self, request: &Request, manner: Manner) -> Result<Answer> {
+    fn read_answer(
+        &mut self,
+        request: &Request,
+        manner: Manner,
+        progress: &Progress,
+    ) -> Result<Answer> {
         let start = Instant::now();
         let mut decoder = Decoder::new(request.method);
         let mut buffer = vec![0; 65536];
@@ -181,6 +191,9 @@ impl Connection {
                 Err(error) => return Err(error),
             };
             decoder.feed(&buffer[..size])?;
+            if let Some(size) = decoder.received() {
+                progress.received(size);
+            }
             if matches!(manner.leave, Some(Leave::After(size)) if decoder.body_size() >= size) {
                 return Ok(decoder.finish(Ending::Left));
             }

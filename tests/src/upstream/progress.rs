@@ -2,7 +2,7 @@
 //! each other instead of for time to pass.
 
 use std::sync::{Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{PATIENCE, lock};
 use crate::process::children_sleep;
@@ -24,6 +24,10 @@ struct State {
     stuck: bool,
     /// The client is done.
     gone: bool,
+    /// How much of the body the client has, once it has the header.
+    received: Option<usize>,
+    /// What a peer has waited for in vain.
+    missed: Vec<usize>,
 }
 
 impl Progress {
@@ -82,16 +86,44 @@ impl Progress {
         self.wait(|state| state.gone);
     }
 
+    /// The client has the header, and so much of the body.
+    pub fn received(&self, size: usize) {
+        self.change(|state| state.received = Some(size));
+    }
+
+    /// Waits until the client has the header and so much of the body.
+    pub fn wait_for_receipt(&self, size: usize, patience: Duration) {
+        let done = |state: &State| state.received >= Some(size);
+        self.stuck(true);
+        self.wait_for(patience, |state| done(state) || state.gone);
+        self.change(|state| {
+            state.stuck = false;
+            if !done(state) {
+                state.missed.push(size);
+            }
+        });
+    }
+
+    /// How much of the body the client ought to have had and had not, each time
+    /// that a peer has waited for it in vain.
+    pub fn missed(&self) -> Vec<usize> {
+        lock(&self.state).missed.clone()
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut lock(&self.state));
         self.changed.notify_all();
     }
 
     fn wait(&self, done: impl Fn(&State) -> bool) {
+        self.wait_for(PATIENCE, done);
+    }
+
+    fn wait_for(&self, patience: Duration, done: impl Fn(&State) -> bool) {
         let start = Instant::now();
         let mut state = lock(&self.state);
         while !done(&state) {
-            let Some(left) = PATIENCE.checked_sub(start.elapsed()) else {
+            let Some(left) = patience.checked_sub(start.elapsed()) else {
                 return;
             };
             let waited = self.changed.wait_timeout(state, left);

@@ -1,6 +1,7 @@
 //! What a scripted peer answers, whatever the protocol.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Request;
 use crate::random::Random;
@@ -121,6 +122,9 @@ pub enum Hold {
     Drained,
     /// Until the client is gone.
     ClientGone,
+    /// Until the client has the header and so many bytes of the body, or for so
+    /// long: then it has missed them, and the peer goes on.
+    Received(usize, Duration),
 }
 
 /// Where the peer stops sending for a while.

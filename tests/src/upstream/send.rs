@@ -49,6 +49,7 @@ fn wait(stream: &TcpStream, hold: Hold, progress: &Progress) -> Result<()> {
         Hold::Moment => thread::sleep(Duration::from_micros(300)),
         Hold::Pause(time) => thread::sleep(time),
         Hold::Drained => drain(stream, progress)?,
+        Hold::Received(size, patience) => progress.wait_for_receipt(size, patience),
         Hold::ClientGone => {
             progress.stuck(true);
             progress.wait_for_leave();

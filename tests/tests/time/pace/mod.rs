@@ -7,7 +7,7 @@ mod peer;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{Error, Result};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub struct Setup {
     pub speech: Speech,
     /// Of the location; `@` stands for the module's name.
     pub directives: String,
+    /// Further locations; `peer` is upstream's name.
+    pub locations: String,
     /// What nginx's sockets to the clients hold.
     pub socket: usize,
     /// Further libraries that stand between nginx and the system, and what they
@@ -59,6 +61,7 @@ impl Setup {
             tls: false,
             speech,
             directives: directives.to_owned(),
+            locations: String::new(),
             socket: SOCKET,
             preload: Vec::new(),
             env: Vec::new(),
@@ -80,7 +83,7 @@ impl Setup {
         env
     }
 
-    fn text(&self, prefix: &Path, upstream: &TcpListener) -> Result<String> {
+    fn text(&self, prefix: &Path, upstream: SocketAddr) -> String {
         let module = self.protocol.module();
         let scheme = match (self.protocol, self.tls) {
             (Protocol::Http, false) => "http://",
@@ -88,14 +91,15 @@ impl Setup {
             _ => "",
         };
         let seconds = TIMEOUT.as_secs();
-        Ok(format!(
+        format!(
             "send_timeout {seconds}s; {module}_read_timeout {seconds}s;\n\
              location {PAGE} {{ root {}; ssi on; ssi_types *; }}\n\
-             location {PATH} {{ {module}_pass {scheme}{}; {} }}\n",
+             location {PATH} {{ {module}_pass {scheme}{}; {} }}\n{}\n",
             prefix.display(),
-            upstream.local_addr()?,
-            self.directives.replace('@', module)
-        ))
+            upstream,
+            self.directives.replace('@', module),
+            self.locations
+        )
     }
 }
 
@@ -138,8 +142,9 @@ impl Stage {
             if let Ok(certificate) = &certificate {
                 conf.server += &certificate.directives();
             }
-            let text = setup.text(conf.prefix(), &listener);
-            conf.server += &text.expect("a listening socket has an address");
+            let address = listener.local_addr().expect("a listening socket has one");
+            conf.http += &format!("upstream peer {{ server {address}; }}\n");
+            conf.server += &setup.text(conf.prefix(), address);
             conf.env = setup.env(&time);
         })?;
         time.settle()?;

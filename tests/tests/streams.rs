@@ -79,6 +79,13 @@ impl Company {
     }
 }
 
+/// What of the stream comes by itself: its header, or that with an event.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Header,
+    Event,
+}
+
 /// A response without an end in sight.
 fn stream(kind: &str, body: Body) -> Reply {
     let mut reply = Reply::new(body);
@@ -90,7 +97,13 @@ fn stream(kind: &str, body: Body) -> Reply {
 /// The last of those that came in the meantime, and the later ones, as far as the
 /// client does not have them once nginx has come to rest: upstream sends the next
 /// one only then.
-fn missed(binary: &Path, company: Company, setup: &Setup, kind: &str) -> Result<Vec<usize>> {
+fn missed(
+    binary: &Path,
+    company: Company,
+    start: Start,
+    setup: &Setup,
+    kind: &str,
+) -> Result<Vec<usize>> {
     let events: Vec<_> = (0..EVENTS).map(|nth| company.event(nth)).collect();
     let body: String = events.iter().map(|(sent, _)| &**sent).collect();
     let reply = stream(kind, Body::Text(body.into()));
@@ -101,7 +114,24 @@ fn missed(binary: &Path, company: Company, setup: &Setup, kind: &str) -> Result<
         upstream.send(events[nth].0.len())?;
         stage.time.settle()
     };
-    let stream = || stage.upstream_sends(&reply, events[0].0.len());
+    let stream = || -> Result<Peer> {
+        let mut upstream = stage.upstream()?;
+        let wire = Protocol::Http.wire(&reply, PATH);
+        let header = wire.len() - reply.body.size();
+        upstream.put(&wire)?;
+        match start {
+            Start::Header => {
+                upstream.send(header)?;
+                stage.time.settle()?;
+                send(&mut upstream, 0)?;
+            }
+            Start::Event => {
+                upstream.send(header + events[0].0.len())?;
+                stage.time.settle()?;
+            }
+        }
+        Ok(upstream)
+    };
     let (mut upstream, slow) = match company {
         Company::Included => {
             let slow = stage.upstream()?;
@@ -155,11 +185,13 @@ fn a_stream_goes_on_after_a_subrequest() -> Result<()> {
     let Binaries { ours, .. } = binaries()?;
     let mut late = Vec::new();
     for company in Company::ALL {
-        for speech in [Speech::Http1, Speech::Http2] {
-            for (kind, directives) in STREAMS {
-                let setup = company.setup(speech, directives);
-                let missed = missed(&ours, company, &setup, kind)?;
-                late.push((company, speech, kind, missed));
+        for start in [Start::Header, Start::Event] {
+            for speech in [Speech::Http1, Speech::Http2] {
+                for (kind, directives) in STREAMS {
+                    let setup = company.setup(speech, directives);
+                    let missed = missed(&ours, company, start, &setup, kind)?;
+                    late.push((company, start, speech, kind, missed));
+                }
             }
         }
     }
@@ -175,7 +207,7 @@ fn without_buffering_a_stream_goes_on_after_a_subrequest() -> Result<()> {
     for binary in [stock, ours] {
         for company in Company::ALL {
             let setup = company.setup(Speech::Http1, "proxy_buffering off;");
-            let missed = missed(&binary, company, &setup, "text/event-stream")?;
+            let missed = missed(&binary, company, Start::Event, &setup, "text/event-stream")?;
             assert_eq!(missed, [], "{company:?}");
         }
     }

@@ -181,7 +181,21 @@ impl Peer {
 
     /// Whether there is something left to be sent.
     pub fn has_more(&self) -> bool {
-        !self.wire().outgoing.is_empty()
+        self.left() > 0
+    }
+
+    /// How many bytes are ready to be sent.
+    pub fn left(&self) -> usize {
+        self.wire().outgoing.len()
+    }
+
+    /// Sends nothing more.
+    pub fn finish(&self) -> Result<()> {
+        match self.stream.shutdown(Shutdown::Write) {
+            // nginx may have closed the connection.
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
+            result => result,
+        }
     }
 
     /// Takes up to so many bytes off the wire, fewer where nginx has not sent as

@@ -1,6 +1,5 @@
-//! Streams in the company of what else nginx does: subrequests, clients that are
-//! too slow for them, and FastCGI servers that keep the connection. Time stands
-//! still, so nothing arrives because somebody has waited for long enough.
+//! Subrequests: what of a stream came while one was at work, and what comes
+//! afterwards, reaches the client and needs nothing that follows.
 
 use std::io::Result;
 use std::path::Path;
@@ -8,13 +7,9 @@ use std::path::Path;
 use pipe_tests::upstream::{Body, Framing, Protocol, Reply};
 use pipe_tests::{Binaries, binaries};
 
-use pace::{Client, PATH, Peer, STREAM, Setup, Speech, Stage};
+use crate::pace::{Client, PATH, Peer, STREAM, Setup, Speech, Stage};
 
-#[path = "time/pace/mod.rs"]
-#[expect(dead_code, reason = "the tests of time need more of it")]
-mod pace;
-
-/// What a stream is after, and how long that is.
+/// The other response, and what it is.
 const SLOW: &str = "/slow";
 const BEFORE: &str = "what comes before";
 
@@ -178,8 +173,6 @@ fn received(client: &mut Client) -> Result<usize> {
     Ok(client.received(STREAM).unwrap_or(0))
 }
 
-/// What came while a subrequest was at work, and all that comes afterwards, need
-/// nothing that follows.
 #[test]
 fn a_stream_goes_on_after_a_subrequest() -> Result<()> {
     let Binaries { ours, .. } = binaries()?;

@@ -363,6 +363,21 @@ fn upstream_is_held_back_before_anything_is_spilled() -> Result<()> {
     stage.stop()
 }
 
+/// Without a word of the directives: what has no end is better held back.
+#[test]
+fn a_camera_is_held_back() -> Result<()> {
+    let stage = Stage::with_location(SMALL)?;
+    let mut reply = Reply::random(15, LARGE);
+    let kind = "Content-Type: multipart/x-mixed-replace;boundary=picture";
+    reply.headers.push(kind.to_owned());
+    let line = stage.run(reply, Manner::STALLED)?;
+
+    assert_eq!(line.number("spilled"), 0);
+    assert!(line.number("blocked_count") > 0, "{line:?}");
+    assert_eq!(line.text("end"), "complete");
+    stage.stop()
+}
+
 #[test]
 fn what_is_for_a_cache_is_not_spilled() -> Result<()> {
     let stage = Stage::start(|conf| {

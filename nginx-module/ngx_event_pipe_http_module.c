@@ -318,11 +318,11 @@ ngx_event_pipe_glue_output_holds(ngx_event_pipe_t *p)
 ngx_uint_t
 ngx_event_pipe_glue_seems_ended(ngx_event_pipe_t *p, ngx_buf_t *raw)
 {
-    u_char               *last;
+    size_t                len, skip, zeros;
     ngx_http_request_t   *r;
     ngx_http_upstream_t  *u;
 
-    /* the header of the record END_REQUEST, and its 8 bytes */
+    /* the header of the record END_REQUEST; 8 bytes follow it */
     static u_char  header[] = { 1, 3, 0, 1, 0, 8 };
 
     r = p->output_ctx;
@@ -334,10 +334,21 @@ ngx_event_pipe_glue_seems_ended(ngx_event_pipe_t *p, ngx_buf_t *raw)
         return 0;
     }
 
-    last = raw->last;
+    len = raw->last - raw->pos;
 
-    return last - raw->pos >= 16
-           && ngx_memcmp(last - 16, header, sizeof(header)) == 0;
+    if (len >= 16) {
+        return ngx_memcmp(raw->last - 16, header, sizeof(header)) == 0;
+    }
+
+    /* the record's beginning may be in the buffer before; it ends with zeros */
+
+    skip = 16 - len;
+    zeros = ngx_min(len, 3);
+
+    return ngx_memcmp(raw->last - zeros, "\0\0", zeros) == 0
+           && (skip >= sizeof(header)
+               || ngx_memcmp(raw->pos, header + skip, sizeof(header) - skip)
+                  == 0);
 }
 
 

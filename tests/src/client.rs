@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket, Type};
 
 pub use answer::{Answer, Decoder, Ending};
-pub use http2::Http2;
+pub use http2::{Http2, Part};
 
 use crate::upstream::{PATIENCE, Progress};
 
@@ -217,7 +217,8 @@ impl Connection {
     }
 }
 
-fn connect(address: SocketAddr, slow: bool) -> Result<TcpStream> {
+/// Connects to nginx; a slow client's socket takes little.
+pub fn connect(address: SocketAddr, slow: bool) -> Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     if slow {
         socket.set_recv_buffer_size(2048)?;

@@ -146,6 +146,17 @@ pub struct Http2<S = TcpStream> {
     ended: Option<u32>,
 }
 
+/// What came of a response.
+#[derive(Debug)]
+pub struct Part {
+    /// The stream it came on.
+    pub stream: u32,
+    /// Bytes of the body.
+    pub bytes: Vec<u8>,
+    /// Whether the response ends with them.
+    pub is_last: bool,
+}
+
 /// One frame.
 #[derive(Debug)]
 pub(crate) struct Frame {
@@ -153,6 +164,22 @@ pub(crate) struct Frame {
     pub(crate) flags: u8,
     pub(crate) stream: u32,
     pub(crate) payload: Vec<u8>,
+}
+
+impl Frame {
+    fn into_part(self) -> Result<Part> {
+        let bytes = match self.kind {
+            HEADERS if self.payload.first() == Some(&STATUS_200) => Vec::new(),
+            DATA => self.payload,
+            RST_STREAM => return Err(ErrorKind::ConnectionReset.into()),
+            _ => return Err(Error::other(format!("unexpected: {self:?}"))),
+        };
+        Ok(Part {
+            stream: self.stream,
+            bytes,
+            is_last: self.flags & END_STREAM != 0,
+        })
+    }
 }
 
 impl Http2 {
@@ -217,17 +244,22 @@ impl<S: Read + Write> Http2<S> {
         }
         loop {
             let frame = self.receive()?;
-            if frame.stream != stream {
-                continue;
+            if frame.stream == stream {
+                let part = frame.into_part()?;
+                self.ended = part.is_last.then_some(stream);
+                return Ok(Some(part.bytes));
             }
-            let part = match frame.kind {
-                HEADERS if frame.payload.first() == Some(&STATUS_200) => Vec::new(),
-                DATA => frame.payload,
-                RST_STREAM => return Err(ErrorKind::ConnectionReset.into()),
-                _ => return Err(Error::other(format!("unexpected: {frame:?}"))),
-            };
-            self.ended = (frame.flags & END_STREAM != 0).then_some(stream);
-            return Ok(Some(part));
+        }
+    }
+
+    /// The next part of the body on whatever stream, and one without any bytes
+    /// for the header before.
+    pub fn any_part(&mut self) -> Result<Part> {
+        loop {
+            let frame = self.receive()?;
+            if frame.stream != 0 {
+                return frame.into_part();
+            }
         }
     }
 

@@ -60,9 +60,6 @@ fn fate(binary: &Path, setup: &Setup, kind: &str) -> Result<Fate> {
         client.read(STEP)?;
         stage.time.advance(REST)?;
         upstream.send(usize::MAX)?;
-        if !upstream.has_more() {
-            upstream.finish()?;
-        }
         stage.time.settle()?;
     }
     assert!(client.finish() == body, "{kind}: another body, {setup:?}");

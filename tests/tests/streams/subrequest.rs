@@ -201,7 +201,7 @@ fn without_buffering_a_stream_goes_on_after_a_subrequest() -> Result<()> {
         for company in Company::ALL {
             let setup = company.setup(Speech::Http1, "proxy_buffering off;");
             let missed = missed(&binary, company, Start::Event, &setup, "text/event-stream")?;
-            assert_eq!(missed, [], "{company:?}");
+            assert_eq!(missed, [] as [usize; 0], "{company:?}");
         }
     }
     Ok(())

@@ -189,15 +189,6 @@ impl Peer {
         self.wire().outgoing.len()
     }
 
-    /// Sends nothing more.
-    pub fn finish(&self) -> Result<()> {
-        match self.stream.shutdown(Shutdown::Write) {
-            // nginx may have closed the connection.
-            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
-            result => result,
-        }
-    }
-
     /// Takes up to so many bytes off the wire, fewer where nginx has not sent as
     /// many, and returns those that they make for the application.
     pub fn take(&mut self, limit: usize) -> Result<Vec<u8>> {

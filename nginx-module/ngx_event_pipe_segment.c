@@ -31,6 +31,9 @@ ngx_uint_t         ngx_event_pipe_segments_max;
 /* files of the worker's that nginx would not have */
 static ngx_uint_t  ngx_event_pipe_segments_open;
 
+/* what the worker might open when that was reckoned with */
+static rlim_t      ngx_event_pipe_files_max;
+
 
 ngx_event_pipe_segment_t *
 ngx_event_pipe_glue_segment(ngx_event_pipe_state_t *state)
@@ -100,6 +103,7 @@ ngx_event_pipe_segments_init(ngx_cycle_t *cycle)
         || limit.rlim_cur >= needed + NGX_EVENT_PIPE_SEGMENTS)
     {
         ngx_event_pipe_segments_max = NGX_EVENT_PIPE_SEGMENTS;
+        ngx_event_pipe_files_max = limit.rlim_cur;
         return NGX_OK;
     }
 
@@ -117,6 +121,10 @@ ngx_event_pipe_segments_init(ngx_cycle_t *cycle)
 
     if (more && setrlimit(RLIMIT_NOFILE, &limit) == 0) {
         ngx_event_pipe_segments_max += more;
+    }
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        ngx_event_pipe_files_max = limit.rlim_cur;
     }
 
     ngx_log_debug1(NGX_LOG_DEBUG_EVENT, cycle->log, 0,
@@ -138,6 +146,7 @@ ngx_event_pipe_glue_open_segment(ngx_event_pipe_state_t *state,
     ngx_event_pipe_segment_t *segment)
 {
     ngx_pool_t       *pool;
+    struct rlimit     limit;
     ngx_temp_file_t  *tf;
 
     tf = segment->file;
@@ -145,6 +154,14 @@ ngx_event_pipe_glue_open_segment(ngx_event_pipe_state_t *state,
     if (tf != &segment->own || tf->file.fd != NGX_INVALID_FILE) {
         /* nginx opens its own file when it writes to it first */
         return NGX_OK;
+    }
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0
+        && limit.rlim_cur < ngx_event_pipe_files_max)
+    {
+        /* somebody has lowered it since then: nothing is left for this */
+        ngx_event_pipe_segments_max = 0;
+        return NGX_ERROR;
     }
 
     pool = ngx_create_pool(NGX_EVENT_PIPE_SEGMENT_POOL, state->pipe->log);

@@ -437,9 +437,10 @@ impl<'r> Maker<'r> {
 /// when a page has parts.
 fn threads(seed: u64, random: &mut Random) -> Case {
     let count = random.between(4, 5);
-    let gulps = (*random.pick(&[16_000, 30_000]), *random.pick(&[100, 300]));
-    let pauses = (100_000, *random.pick(&[1000, 2000]));
+    let gulps = (30_000, *random.pick(&[100, 300]));
+    let pauses = *random.pick(&[(100_000, 2000), (300_000, 5000)]);
     let limit = *random.pick(&[512 << 10, 1 << 20]);
+    let sndbuf = random.once_in(2).then_some(64 << 10);
     let location = |_| Location {
         protocol: Protocol::Http,
         tls: None,
@@ -471,7 +472,9 @@ fn threads(seed: u64, random: &mut Random) -> Case {
         number: seed,
         listen: Listen {
             http2: Some(1 << 20),
-            ..Listen::default()
+            tls: false,
+            sndbuf,
+            rcvbuf: Some(128 << 10),
         },
         server: ["sendfile on;", "aio threads;", "aio_write on;"]
             .map(str::to_owned)

@@ -83,6 +83,8 @@ pub struct Side {
     worker: u32,
     /// How many descriptors the idle worker has.
     idle: usize,
+    /// And how many without those to other processes of nginx.
+    own: usize,
     /// How much of the error log has been read.
     log_read: u64,
 }
@@ -125,6 +127,7 @@ impl Side {
             addresses,
             worker: 0,
             idle: 0,
+            own: 0,
             log_read: 0,
         };
         // A worker that answers has opened all it opens by itself.
@@ -142,6 +145,7 @@ impl Side {
             side.idle = now;
             settled
         });
+        side.own = side.nginx.descriptors().len();
         Ok(side)
     }
 
@@ -154,7 +158,7 @@ impl Side {
             self.far.upstreams.play(&case.path(location), script);
         }
         if let Some(spare) = case.spare_descriptors {
-            self.limit_descriptors(self.idle + needs(case) + SLACK + spare)?;
+            self.limit_descriptors(self.open().all + needs(case) + SLACK + spare)?;
         }
         let mut outcome = Outcome::default();
         let address = self.addresses[nth];
@@ -244,21 +248,28 @@ impl Side {
         open
     }
 
-    /// Waits until the worker has nothing open but what it always has, which
-    /// becomes less when another process of nginx has ended.
+    /// Waits until the worker has nothing open but what it always has. Sockets to
+    /// other processes of nginx come and go meanwhile.
     fn rests(&mut self) -> bool {
         let start = Instant::now();
+        let mut pause = Duration::from_micros(500);
         loop {
             let now = self.open().all;
-            if (1..=self.idle).contains(&now) {
+            if (1..=self.idle).contains(&now) || start.elapsed() > PATIENCE / 50 && self.has_own() {
                 self.idle = now;
                 return true;
             }
             if start.elapsed() > PATIENCE {
                 return false;
             }
-            thread::sleep(Duration::from_micros(500));
+            thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
         }
+    }
+
+    /// Whether what is open, but for such sockets, is what the worker always has.
+    fn has_own(&self) -> bool {
+        (1..=self.own).contains(&self.nginx.descriptors().len())
     }
 
     fn limit_descriptors(&self, most: usize) -> Result<()> {

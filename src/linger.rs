@@ -87,15 +87,15 @@ fn may_start(state: State<'_>, why: Linger) -> bool {
 }
 
 /// What comes of a response that will not be whole is not kept, so nothing of it
-/// has to go to the temporary file first.
+/// has to go to the temporary file first. (No thread is writing there: what one has
+/// written is collected before upstream is read.)
 pub(crate) fn keep_no_more(p: Pipe<'_>) {
-    if !p.cacheable() || p.writing().is_some() {
+    if !p.cacheable() {
         return;
     }
 
     p.discard();
     p.set_cacheable(false);
-    p.set_buf_to_file(None);
 }
 
 /// Whether to see what has become of what the output holds: nothing that follows

@@ -84,6 +84,9 @@ impl World {
         if has_chains || (is_held && !is_ready) {
             self.wrong("a response ends while the client is to get something");
         }
+        if self.filtered != self.received {
+            self.wrong("what upstream had sent stays behind when it is given up");
+        }
         if is_ready && self.extra.kept_back {
             self.wrong("a filter may keep back what came before upstream was given up");
         }

@@ -154,7 +154,6 @@ impl World {
         if self.extra.watch.is_none_or(|watch| watch > now()) {
             return false;
         }
-        self.extra.watch = None;
         self.look_now();
         std::mem::take(&mut self.extra.is_posted)
     }
@@ -162,6 +161,7 @@ impl World {
     /// The pipe is looked after.
     pub(super) fn look_now(&mut self) {
         self.act();
+        self.extra.watch = None;
         let before = self.downstream_write.timer.key;
         self.note_lingering();
         self.enter(|me| {
@@ -183,6 +183,10 @@ impl World {
         let waits = is_open && is_awaited && !self.lingers() && !self.is_finished();
         if waits && key.is_none() && !self.looks_by(expires) {
             self.wrong("nobody looks after upstream again");
+        }
+        let is_owed = self.pipe.downstream_error() == 0 && self.owes_client();
+        if waits && key.is_some() && is_owed {
+            self.wrong("nginx is to give upstream up while the client is owed something");
         }
     }
 
@@ -228,6 +232,10 @@ impl World {
         if self.extra.state.finished() == 0 || self.pipe.downstream_error() != 0 {
             return;
         }
+        // Nothing goes back before it is sent.
+        self.look_now();
+        self.send(1);
+        self.look_now();
         self.send(u64::MAX);
         self.look_now();
         let keeps_loan = !self.extra.state.loan.is_null();

@@ -73,9 +73,14 @@ pub(crate) fn watch_downstream<'p>(p: Pipe<'p>, downstream: Connection<'p>) {
         return stop(event);
     }
 
-    let progressed = state.client_progress() != Progress::Nothing;
+    let progress = state.client_progress();
 
-    if progressed || !event.timer_set() {
+    if progress == Progress::Made {
+        // Under HTTP/2, that of the connection as well.
+        p.restart_send_timer();
+    }
+
+    if progress == Progress::Unknown || !event.timer_set() {
         event.add_timer(p.send_timeout());
     }
 

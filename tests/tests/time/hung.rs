@@ -60,9 +60,24 @@ fn hang(binary: &Path, setup: &Setup, path: &str, framing: Framing) -> Result<Ou
     stage.stop()?;
     assert_eq!(body, reply.body.bytes()[..body.len()]);
     Ok(Outcome {
-        missing: SENT - body.len(),
+        missing: reply_size(setup.protocol, &reply.framing) - body.len(),
         in_time,
     })
+}
+
+/// Bytes of the body among those that upstream sends.
+fn reply_size(protocol: Protocol, framing: &Framing) -> usize {
+    if protocol == Protocol::FastCgi {
+        // The header of the response and the first of the body share a record.
+        return SENT - 8 * SENT.div_ceil(0xffff + 8).saturating_sub(1);
+    }
+    let Framing::Chunked { sizes, .. } = framing else {
+        return SENT;
+    };
+    let size = sizes[0];
+    let head = format!("{size:x}\r\n").len();
+    let chunk = head + size + "\r\n".len();
+    SENT / chunk * size + (SENT % chunk).saturating_sub(head).min(size)
 }
 
 fn is_whole(setup: &Setup, path: &str, framing: &Framing) -> Result<()> {

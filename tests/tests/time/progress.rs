@@ -75,8 +75,13 @@ fn a_client_that_reads_from_large_sockets_is_waited_for() -> Result<()> {
     for directives in ["", "sendfile on;", "aio threads; aio_write on;"] {
         flow.is_whole_on_both(&Setup::new(Speech::Http1, directives))?;
     }
-    for speech in [Speech::Tls, Speech::Http2, Speech::Http2Tls] {
-        flow.is_whole_on_both(&Setup::new(speech, ""))?;
+    flow.is_whole_on_both(&Setup::new(Speech::Tls, ""))?;
+    // Stock restarts the timer of the stream whenever upstream sends, but not that of
+    // the connection, which it can seldom write to.
+    let Binaries { ours, .. } = binaries()?;
+    for speech in [Speech::Http2, Speech::Http2Tls] {
+        let setup = Setup::new(speech, "");
+        assert!(flow.is_whole(&ours, &setup)?, "{setup:?}");
     }
     Ok(())
 }
@@ -110,7 +115,8 @@ fn a_client_on_a_slow_link_is_waited_for() -> Result<()> {
         body: SMALL + 2000,
         burst: SMALL,
         drip: 100,
-        sip: 2000,
+        // As much as lets a client's kernel tell that there is room again.
+        sip: 9000,
     };
     let tight = |speech| Setup {
         socket: TIGHT,

@@ -164,6 +164,23 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Room for some temporary files, as a rule of a response that may have several,
+    /// and often of one that a thread writes.
+    pub fn have_segments(&mut self) {
+        if self.max_temp_file_size != 0 {
+            let writes = 1 + (self.steps % 12) as i64;
+            self.max_temp_file_size = writes * self.temp_file_write_size as i64;
+        }
+        if self.steps % 3 != 0 {
+            self.cacheable = false;
+            self.header_to_file = false;
+            self.header_only = false;
+            self.threads |= cfg!(c_has_threads) && self.steps % 3 == 1;
+        }
+    }
+}
+
 /// What the protocol says of the body's length, truly or not.
 fn length(framing: Framing, stream: u64, choices: &mut Choices) -> i64 {
     match (framing, choices.below(5)) {

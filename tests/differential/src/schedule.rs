@@ -408,10 +408,8 @@ pub fn attribute(mut choices: Choices, left: Deviation) -> Result<Effect, Box<Di
 /// for what the feature is about.
 pub fn with_feature(mut choices: Choices, feature: Feature) -> Result<bool, Box<Difference>> {
     let mut config = Config::choose(&mut choices);
-    if feature == Feature::Segments && config.max_temp_file_size != 0 {
-        // Room for some.
-        let writes = 1 + (config.steps % 12) as i64;
-        config.max_temp_file_size = writes * config.temp_file_write_size as i64;
+    if feature == Feature::Segments {
+        config.have_segments();
     }
     let mut stock = Run::new(
         Side::Stock(Repairs::all_but(None)),

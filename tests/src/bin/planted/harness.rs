@@ -16,7 +16,12 @@ const MEANS: &[(&str, &[&str])] = &[
     ("torture", &["--torture", "--count", "300"]),
     ("deviations", &["--deviations", "--count", "20000"]),
     ("features", &["--features", "--count", "40000"]),
-    // To spill a loan, much has to come together.
+    // For a thread to be at work when a time-out passes, or to spill a loan, much
+    // has to come together.
+    (
+        "time-outs",
+        &["--features", "--only", "timeouts", "--count", "150000"],
+    ),
     (
         "lending",
         &["--features", "--only", "lend", "--count", "300000"],

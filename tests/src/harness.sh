@@ -16,7 +16,7 @@ LOGIC="src/pipe.rs src/read.rs src/write.rs src/spill.rs src/shadow.rs src/recyc
     src/rest.rs"
 
 need_nginx() {
-    need gcc make libc6-dev libclang-dev libpcre2-dev libssl-dev zlib1g-dev
+    need gcc make libc6-dev libclang-dev libpcre2-dev libssl-dev pkg-config zlib1g-dev
 }
 
 every_condition() {

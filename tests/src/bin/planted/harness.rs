@@ -33,7 +33,7 @@ const ALONE: &[&str] = &["--alone", "--count", "20000"];
 
 /// A pipe that goes round in circles shall neither take all memory nor all
 /// time: of the processor's, it gets several times what it needs.
-const LIMITED: &str = "ulimit -v 4000000; ulimit -t 20; exec \"$0\" \"$@\"";
+const LIMITED: &str = "ulimit -v 4000000; ulimit -t 120; exec \"$0\" \"$@\"";
 
 /// The built program.
 pub(crate) struct Harness {

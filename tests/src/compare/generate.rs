@@ -103,10 +103,13 @@ impl<'r> Maker<'r> {
             true => self.random.between(1, 3),
             false => self.random.between(1, 5),
         };
-        // There nginx itself cuts streams and forgets them.
-        let has = |line: &str| case.server.iter().any(|has| has == line);
-        let stalls = case.listen.http2.is_some() && has("sendfile on;") && has("aio threads;");
-        let count = if stalls && self.maybe(90) { 1 } else { count };
+        let count = match stalls_nginx(&case) {
+            true => {
+                case.locations.iter_mut().for_each(simplify);
+                1
+            }
+            false => count,
+        };
         for _ in 0..count {
             let request = self.request(&case);
             case.requests.push(request);
@@ -304,7 +307,8 @@ impl<'r> Maker<'r> {
                 "@_cache @; @_cache_valid any 1h; @_cache_key $uri$slice_range;",
                 &mut lines,
             );
-            if self.maybe(30) {
+            // Pages whose parts wait for each other would wait for long.
+            if location.includes.is_empty() && self.maybe(30) {
                 add("@_cache_lock on;", &mut lines);
             }
             if self.maybe(40) {
@@ -430,6 +434,23 @@ impl<'r> Maker<'r> {
         }
         request
     }
+}
+
+/// Whether nginx itself forgets and cuts streams when a page has parts: by HTTP/2,
+/// where threads send files.
+fn stalls_nginx(case: &Case) -> bool {
+    let has = |line: &str| {
+        let own = case.locations.iter().flat_map(|location| &location.conf);
+        case.server.iter().chain(own).any(|has| has == line)
+    };
+    case.listen.http2.is_some() && has("sendfile on;") && has("aio threads;")
+}
+
+/// Leaves a location without parts.
+fn simplify(location: &mut Location) {
+    location.includes.clear();
+    location.before = None;
+    location.after = None;
 }
 
 /// A case in which threads write and send the files of several streams while their

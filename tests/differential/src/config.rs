@@ -164,9 +164,12 @@ impl Config {
     }
 }
 
+/// Bytes of a response that is long for the harness.
+const LONG: u64 = 400;
+
 impl Config {
-    /// Room for some temporary files, as a rule of a response that may have several,
-    /// and often of one that a thread writes.
+    /// Room for some temporary files, and as a rule a long response that may have
+    /// several, often one that a thread writes.
     pub fn have_segments(&mut self) {
         if self.max_temp_file_size != 0 {
             let writes = 1 + (self.steps % 12) as i64;
@@ -177,6 +180,11 @@ impl Config {
             self.header_to_file = false;
             self.header_only = false;
             self.threads |= cfg!(c_has_threads) && self.steps % 3 == 1;
+            let has_all = self.length == self.stream as i64;
+            self.stream = self.stream.max(LONG);
+            if has_all {
+                self.length = self.stream as i64;
+            }
         }
     }
 }

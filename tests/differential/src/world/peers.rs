@@ -325,6 +325,9 @@ extern "C" fn ngx_event_pipe_glue_give_up_upstream(_: *mut n::ngx_event_pipe_t) 
     if w.extra.was_given_up {
         w.wrong("upstream is given up again");
     }
+    if !w.owes_client() {
+        w.wrong("upstream is given up for a client that is owed nothing");
+    }
     w.extra.is_posted = true;
 }
 

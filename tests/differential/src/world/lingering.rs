@@ -70,10 +70,11 @@ impl World {
         }
     }
 
-    /// The response ends: the client has all, and filters hold nothing.
+    /// The response ends: the client has all, and filters hold nothing. (Where the
+    /// last bytes have told of the end, the output has been given all, as ever.)
     fn check_lingered_out(&mut self) {
         let p = &self.pipe;
-        if p.downstream_error() != 0 || p.upstream_done() != 0 {
+        if p.downstream_error() != 0 || p.downstream_done() != 0 {
             return;
         }
         let chains = [p.in_, p.out, p.busy, p.writing];

@@ -105,9 +105,9 @@ pub(crate) fn follows_up(p: Pipe<'_>) -> bool {
 }
 
 /// At the end of a turn: when the output has been given everything, no filter is
-/// to keep anything back.
+/// to keep anything back. (Where the last bytes have told of the end, nginx does that.)
 pub(crate) fn flush(p: Pipe<'_>) -> Result<(), Abort> {
-    let Some((state, _)) = state(p) else {
+    let Some((state, _)) = state(p).filter(|_| !upstream_finished(p)) else {
         return Ok(());
     };
 

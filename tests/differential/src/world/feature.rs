@@ -57,6 +57,10 @@ pub(super) struct Extra {
     /// Upstream had been given up, and the client had failed, before this call.
     pub(super) was_given_up: bool,
     pub(super) had_failed: bool,
+    /// Where in the trace this call has begun, and whether memory has failed one
+    /// after upstream was given up.
+    pub(super) call_from: usize,
+    pub(super) lacks_memory: bool,
     /// In this call, the input filter was run, and the output told to flush last.
     pub(super) has_passed: bool,
     pub(super) has_flushed: bool,
@@ -110,6 +114,8 @@ impl Extra {
                 is_posted: false,
                 was_given_up: false,
                 had_failed: false,
+                call_from: 0,
+                lacks_memory: false,
                 has_passed: false,
                 has_flushed: false,
                 has_breached: false,
@@ -157,8 +163,8 @@ impl World {
         extra.settings.separate_timeouts = is_on(Feature::Timeouts).into();
         if is_on(Feature::Timeouts) && steps % 3 == 2 {
             // Some that pass within a schedule.
-            self.pipe.read_timeout = 1500;
-            self.pipe.send_timeout = 4000;
+            self.pipe.read_timeout = 400;
+            self.pipe.send_timeout = 6000;
             extra.acted = Some(0);
         }
         extra.state.started = now();

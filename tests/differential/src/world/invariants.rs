@@ -307,8 +307,8 @@ impl World {
             self.pipe.writing,
         ];
         let has_rest = rest.iter().any(|chain| !chain.is_null());
-        // A schedule may end before the response does.
-        if !has_ended || has_rest || self.is_finished_well() {
+        // A schedule may end before the response does, and so may the memory.
+        if self.extra.lacks_memory || !has_ended || has_rest || self.is_finished_well() {
             return;
         }
         self.send(u64::MAX);

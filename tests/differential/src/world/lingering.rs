@@ -1,5 +1,6 @@
 //! What becomes of a response whose upstream was given up.
 
+use super::spilling::is_failure;
 use super::{World, links};
 use crate::nginx as n;
 
@@ -8,6 +9,7 @@ impl World {
     pub(super) fn note_lingering(&mut self) {
         self.extra.was_given_up = self.lingers();
         self.extra.had_failed = self.pipe.downstream_error() != 0;
+        self.extra.call_from = self.trace.len();
         self.extra.has_passed = false;
         self.extra.has_flushed = false;
         self.extra.has_breached = false;
@@ -22,6 +24,8 @@ impl World {
 
     /// After a call, whatever its outcome.
     pub(super) fn check_given_up_for_client(&mut self) {
+        let has_failed = self.trace[self.extra.call_from..].iter().any(is_failure);
+        self.extra.lacks_memory |= self.extra.was_given_up && has_failed;
         if self.lingers() && !self.extra.was_given_up && self.extra.had_failed {
             self.wrong("a response goes on for a client that had failed");
         }
@@ -34,9 +38,6 @@ impl World {
     pub(super) fn check_lingering(&mut self, has_written: bool) {
         if !self.lingers() {
             return;
-        }
-        if self.pipe.cacheable() != 0 && self.pipe.writing.is_null() && !self.aio {
-            self.wrong("a response is kept that is not whole");
         }
         let is_timeout = self.extra.state.linger as u32 == n::NGX_EVENT_PIPE_LINGER_TIMEOUT;
         match self.is_finished() {
@@ -55,9 +56,15 @@ impl World {
         let holds_nothing = self.client.holds_nothing();
         let may_send = self.client_is_ready() && has_tried && p.writing.is_null() && !self.aio;
 
+        let is_working = self.aio || !p.writing.is_null();
+        let is_kept = p.cacheable() != 0 && self.has_upstream() && !is_working;
+
         if self.pipe.downstream_error() != 0 {
             self.wrong("a response goes on for a client that has failed");
             return;
+        }
+        if is_kept {
+            self.wrong("a response is kept that is not whole");
         }
         if !has_chains && holds_nothing && !self.aio {
             self.wrong("all has been sent of a response that does not end");

@@ -138,7 +138,7 @@ impl World {
     }
 }
 
-fn is_failure(event: &Event) -> bool {
+pub(super) fn is_failure(event: &Event) -> bool {
     matches!(event, Event::Alloc { failed: true, .. })
 }
 

@@ -168,6 +168,9 @@ impl World {
             // SAFETY: a pipe that is set up, and that is not running.
             unsafe { n::ngx_event_pipe_rust_watch(&raw mut (*me).pipe) }
         });
+        if self.lingers() && !self.extra.was_given_up && !self.extra.is_posted {
+            self.wrong("upstream is given up, and the pipe is not told");
+        }
         if self.separates_timers() {
             self.check_client_was_seen(before);
             self.check_upstream_is_watched();

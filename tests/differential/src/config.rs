@@ -168,23 +168,29 @@ impl Config {
 const LONG: u64 = 400;
 
 impl Config {
-    /// Room for some temporary files, and as a rule a long response that may have
-    /// several, often one that a thread writes.
+    /// Room for some temporary files, and in half of the cases a long response that
+    /// may have several, which threads write or do not.
     pub fn have_segments(&mut self) {
         if self.max_temp_file_size != 0 {
             let writes = 1 + (self.steps % 12) as i64;
             self.max_temp_file_size = writes * self.temp_file_write_size as i64;
         }
-        if self.steps % 3 != 0 {
+        // Whatever the room.
+        let kind = self.steps / 12 % 4;
+        if kind < 2 {
             self.cacheable = false;
             self.header_to_file = false;
             self.header_only = false;
-            self.threads |= cfg!(c_has_threads) && self.steps % 3 == 1;
-            let has_all = self.length == self.stream as i64;
-            self.stream = self.stream.max(LONG);
-            if has_all {
-                self.length = self.stream as i64;
-            }
+            self.threads = cfg!(c_has_threads) && kind == 1;
+            self.be_long();
+        }
+    }
+
+    fn be_long(&mut self) {
+        let has_all = self.length == self.stream as i64;
+        self.stream = self.stream.max(LONG);
+        if has_all {
+            self.length = self.stream as i64;
         }
     }
 }

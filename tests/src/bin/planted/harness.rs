@@ -16,8 +16,12 @@ const MEANS: &[(&str, &[&str])] = &[
     ("torture", &["--torture", "--count", "300"]),
     ("deviations", &["--deviations", "--count", "20000"]),
     ("features", &["--features", "--count", "40000"]),
-    // For a thread to be at work when a time-out passes, or to spill a loan, much
-    // has to come together.
+    // For a file to be the last, a thread to be at work when a time-out passes, or
+    // a loan to be spilled, much has to come together.
+    (
+        "files",
+        &["--features", "--only", "segments", "--count", "100000"],
+    ),
     (
         "time-outs",
         &["--features", "--only", "timeouts", "--count", "150000"],

@@ -123,9 +123,12 @@ pub(crate) fn flush(p: Pipe<'_>) -> Result<(), Abort> {
 /// How the response ends, when the client has got everything; `None` as long as
 /// it has not.
 pub(crate) fn end(p: Pipe<'_>) -> Option<Result<(), Abort>> {
-    let (_, why) = state(p).filter(|_| !upstream_finished(p))?;
+    let (state, why) = state(p).filter(|_| !upstream_finished(p))?;
 
-    if !p.downstream_error() && (is_at_work(p) || (p.output_holds() && !downstream_ready(p))) {
+    // A filter may hold a little without a word until it is flushed.
+    let may_hold = p.output_holds() || !state.flushed();
+
+    if !p.downstream_error() && (is_at_work(p) || (may_hold && !downstream_ready(p))) {
         return None;
     }
 

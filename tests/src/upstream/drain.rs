@@ -8,6 +8,7 @@
 use std::fs;
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -22,10 +23,25 @@ pub struct Queues {
     pub unsent: usize,
 }
 
-/// How many bytes wait in the receive buffer of the socket at the other end of
-/// `stream`; none where that socket is closed.
+/// How many bytes of what was sent the process at the other end has not read, be
+/// they in its receive buffer or still here; none where that socket is closed.
 pub(super) fn unread(stream: &TcpStream) -> Result<Option<usize>> {
-    Ok(queues(stream)?.map(|queues| queues.unread))
+    // In this order: what leaves here meanwhile is found there.
+    let here = not_sent(stream)?;
+    Ok(queues(stream)?.map(|queues| here + queues.unread))
+}
+
+/// How many bytes have not left this end yet. (Those that have, and are not
+/// acknowledged, may have been read.)
+fn not_sent(stream: &TcpStream) -> Result<usize> {
+    const SIOCOUTQNSD: libc::Ioctl = 0x894b;
+
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: an open socket, and a number that the call writes.
+    match unsafe { libc::ioctl(stream.as_raw_fd(), SIOCOUTQNSD, &raw mut bytes) } {
+        -1 => Err(Error::last_os_error()),
+        _ => Ok(bytes as usize),
+    }
 }
 
 /// What waits in the socket at the other end of `stream`; none where that

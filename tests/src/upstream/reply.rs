@@ -73,6 +73,23 @@ impl Framing {
             trailers: false,
         }
     }
+
+    /// How much of a long body is in the first `wire` bytes after the header.
+    pub fn body_within(&self, wire: usize) -> usize {
+        let Self::Chunked { sizes, .. } = self else {
+            return wire;
+        };
+        let (mut body, mut left) = (0, wire);
+        for size in sizes.iter().cycle() {
+            let head = format!("{size:x}\r\n").len();
+            body += left.saturating_sub(head).min(*size);
+            match left.checked_sub(head + size + "\r\n".len()) {
+                None | Some(0) => break,
+                Some(rest) => left = rest,
+            }
+        }
+        body
+    }
 }
 
 /// How FastCGI's records are cut.
@@ -303,6 +320,15 @@ mod tests {
             assert_eq!(padded.len() + 8, size);
             assert!(padded.ends_with(b"p\r\n\r\n"));
         }
+    }
+
+    #[test]
+    fn knows_what_of_a_body_is_on_the_wire() {
+        assert_eq!(Framing::Length.body_within(9), 9);
+        // "2", CR, LF, "ab", CR, LF, and so on.
+        let chunks = Framing::chunks(2);
+        let bodies = [0, 3, 4, 5, 7, 10, 11, 14].map(|wire| chunks.body_within(wire));
+        assert_eq!(bodies, [0, 0, 1, 2, 2, 2, 3, 4]);
     }
 
     #[test]

@@ -71,13 +71,7 @@ fn reply_size(protocol: Protocol, framing: &Framing) -> usize {
         // The header of the response and the first of the body share a record.
         return SENT - 8 * SENT.div_ceil(0xffff + 8).saturating_sub(1);
     }
-    let Framing::Chunked { sizes, .. } = framing else {
-        return SENT;
-    };
-    let size = sizes[0];
-    let head = format!("{size:x}\r\n").len();
-    let chunk = head + size + "\r\n".len();
-    SENT / chunk * size + (SENT % chunk).saturating_sub(head).min(size)
+    framing.body_within(SENT)
 }
 
 fn is_whole(setup: &Setup, path: &str, framing: &Framing) -> Result<()> {

@@ -50,7 +50,7 @@ pub(super) fn cases(protocol: Protocol) -> Vec<Case> {
                 end: End::Hang,
                 ..short(reply(3000), 2500)
             };
-            let case = new("silent", silent).amount(Amount::Received(2500));
+            let case = new("silent", silent).amount(Amount::Received(framing.body_within(2500)));
             let case = case.with(|case| case.says = Some("timed out"));
             cases.push(case.conf("@_read_timeout 1s;"));
         }

@@ -307,7 +307,9 @@ fn within_a_page_that_includes_it() -> Result<()> {
     let mut cases = Vec::new();
     for breach in &MAIN {
         for (name, manner) in [("ssi", Manner::FAST), ("ssi-stalled", Manner::STALLED)] {
-            for size in SIZES {
+            // With nothing of the part, how much of the page has gone out before depends
+            // on chance, on stock as well: that is another response's.
+            for size in SIZES.into_iter().filter(|size| *size > 0) {
                 let part = breach.reply(size);
                 let mut page = Reply::new(text(&format!(
                     "{before}<!--#include virtual=\"part\" -->after"

@@ -147,14 +147,14 @@ impl Side {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Waits until upstream has sent all, or more than `before`, or is held back:
+    /// Waits until upstream has sent all, or more than `level`, or is held back:
     /// nginx has nothing to do, though something waits for it in upstream's
     /// connection (or it has closed that), and nothing moves in any.
-    fn gets_on(&self, client: &Client, before: usize) -> Result<bool> {
+    fn gets_on(&self, client: &Client, level: usize) -> Result<bool> {
         let mut still = (Instant::now(), None);
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
-            if self.sent() > before || self.sent() >= SIZE {
+            if self.sent() > level || self.sent() >= SIZE {
                 return Ok(true);
             }
             self.time.settle()?;
@@ -291,7 +291,9 @@ pub struct Download {
 
 impl Download {
     /// The client reads nothing until upstream is stuck, and then so much at a
-    /// time; each time upstream must get on.
+    /// time; each time upstream must get on, by a quarter of that at least: the
+    /// kernel packs a full queue closer now and then, and takes a little more
+    /// from upstream though nginx reads nothing.
     pub fn run(side: &Side, path: &str, step: usize) -> Result<Self> {
         let mut client = side.ask(path)?;
         let (mut given_up, mut since) = (false, 0);
@@ -309,7 +311,7 @@ impl Download {
             };
             since += size;
             if since >= step && !given_up {
-                given_up = !side.gets_on(&client, before)?;
+                given_up = !side.gets_on(&client, before + step / 4)?;
                 if given_up {
                     side.give_up();
                 }

@@ -21,8 +21,11 @@ pub struct Piece {
     /// Its place among the bytes that upstream sends.
     raw: Range<usize>,
     bytes: Vec<u8>,
-    /// Whether upstream breaks, so that this may end anywhere.
+    /// Whether upstream breaks, so that this may end anywhere; what then follows is
+    /// behind the pieces that come of the same response.
     breaks: bool,
+    /// How many of them there are.
+    missing: usize,
 }
 
 /// One block.
@@ -104,10 +107,18 @@ fn part(case: &Case, location: usize) -> Vec<Piece> {
             raw,
             bytes: text.into_bytes(),
             breaks: here.reply.fault.is_some(),
+            missing: 0,
         });
         if let Some(include) = includes.next() {
             at += directive(case, include.location, include.wait).len();
             pieces.extend(part(case, include.location));
+        }
+    }
+    let count = pieces.len();
+    for (index, piece) in pieces.iter_mut().enumerate() {
+        // Those of an included response have their own count.
+        if piece.location == location {
+            piece.missing = count - 1 - index;
         }
     }
     pieces
@@ -139,7 +150,8 @@ pub fn reached(pieces: &[Piece], location: usize, raw: usize) -> Option<usize> {
 pub struct Wrong(pub String);
 
 /// Whether `got` is all of the pieces, if it is a part of them. Where upstream
-/// breaks, the rest of that piece may be missing.
+/// breaks, the rest of that piece may be missing, and what that response includes
+/// behind it.
 pub fn follow(got: &[u8], pieces: &[Piece]) -> Result<bool, Wrong> {
     follow_from(got, 0, pieces)
 }
@@ -160,10 +172,15 @@ fn follow_from(got: &[u8], at: usize, pieces: &[Piece]) -> Result<bool, Wrong> {
     if !is_all && same == rest.len() {
         return Ok(false);
     }
+    let next = is_all.then(|| follow_from(got, at + same, others));
+    if let Some(Ok(whole)) = next {
+        return Ok(whole);
+    }
     // What follows a broken piece may begin with the same bytes by chance.
+    let behind = others.get(first.missing..).unwrap_or_default();
     for back in (0..=same.min(BLOCK)).filter(|_| first.breaks) {
-        if let Ok(whole) = follow_from(got, at + same - back, others) {
-            return Ok(whole && is_all && back == 0);
+        if follow_from(got, at + same - back, behind).is_ok() {
+            return Ok(false);
         }
     }
     let start = same / BLOCK * BLOCK;
@@ -213,6 +230,7 @@ mod tests {
             raw: 0..text.len(),
             bytes: text.into(),
             breaks,
+            missing: 0,
         }
     }
 
@@ -235,5 +253,21 @@ mod tests {
         // All of it, by chance.
         let pieces = [piece("000", true), piece("0002", false)];
         assert_eq!(follow(b"0002", &pieces), Ok(false));
+    }
+    #[test]
+    fn what_a_broken_response_includes_behind_the_break_is_missing_too() {
+        let mut first = piece("0001", true);
+        first.missing = 2;
+        let pieces = [
+            first,
+            piece("0002", false),
+            piece("0003", true),
+            piece("0004", false),
+        ];
+        assert_eq!(follow(b"0001000200030004", &pieces), Ok(true));
+        assert_eq!(follow(b"00010004", &pieces), Ok(false));
+        assert_eq!(follow(b"000004", &pieces), Ok(false));
+        assert!(follow(b"00010005", &pieces).is_err());
+        assert!(follow(b"00020004", &pieces).is_err());
     }
 }

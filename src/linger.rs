@@ -98,6 +98,16 @@ pub(crate) fn keep_no_more(p: Pipe<'_>) {
     p.set_cacheable(false);
 }
 
+/// Whether a response for which upstream is finished ends before its time. nginx
+/// flushes the output then, but a filter may not pass that on, as that of SSI does
+/// not: so no filter is to postpone the last bytes.
+pub(crate) fn is_cut(p: Pipe<'_>) -> bool {
+    let is_complete = p.upstream_done() || (p.upstream_eof() && p.length() == -1);
+    let extends = |state: State<'_>| state.settings().extensions();
+
+    !is_complete && p.state().is_some_and(extends)
+}
+
 /// Whether to see what has become of what the output holds: nothing that follows
 /// makes it go on.
 pub(crate) fn follows_up(p: Pipe<'_>) -> bool {

@@ -151,7 +151,10 @@ fn send_rest(p: Pipe<'_>) -> Result<(), Abort> {
 }
 
 fn flush<'p>(p: Pipe<'p>, chain: Link<'p>) -> Result<(), FilterError> {
-    keep_from_recycling(Some(chain));
+    if !linger::is_cut(p) {
+        keep_from_recycling(Some(chain));
+    }
+
     counts::write(p, counts::unsent(Some(chain)));
 
     p.output_filter(Some(chain))

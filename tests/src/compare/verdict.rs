@@ -76,6 +76,7 @@ impl Runs {
         let only = counts
             .into_iter()
             .filter(|(finding, count)| *count >= times && !stock.contains(finding))
+            .filter(|(finding, _)| !self.waits_for_gzip(case, finding))
             .map(|(finding, _)| Difference::Only(finding.clone()));
         let less = (0..case.requests.len()).filter_map(|nth| self.less(case, nth));
         let most = |side: &[Outcome]| side.iter().map(|one| one.temp_files).max().unwrap_or(0);
@@ -100,6 +101,20 @@ impl Runs {
         let ours = sizes(&self.ours).into_iter().max()?;
         let stock = sizes(&self.stock).into_iter().min()?;
         (ours < stock).then_some(Difference::Less(nth, ours, stock))
+    }
+
+    /// Of a page that breaks, stock has sent nothing; ours has sent what came before,
+    /// with a part. Of any page that is cut after a part has begun, nginx leaves the end
+    /// in the compressor, and waits for a client that has nothing to take.
+    fn waits_for_gzip(&self, case: &Case, finding: &Finding) -> bool {
+        let Finding::Hung(nth) = finding else {
+            return false;
+        };
+        let request = &case.requests[*nth];
+        let nothing = |one: &Outcome| one.sizes.get(*nth) == Some(&0);
+        let has_parts = case.tree(request.location).len() > 1;
+
+        request.gzip && has_parts && !case.is_sound(request) && self.stock.iter().all(nothing)
     }
 
     /// The names of the differences that are known and wanted.
@@ -132,7 +147,7 @@ pub struct Named {
 }
 
 /// All of them.
-pub const NAMED: [Named; 4] = [
+pub const NAMED: [Named; 5] = [
     Named {
         name: "whole only here",
         reason: "stock cuts, stops or closes what this pipe goes on with (README, \"What differs \
@@ -164,6 +179,19 @@ pub const NAMED: [Named; 4] = [
         name: "several temporary files",
         reason: "a response is spilled to segments (README, event_pipe_spill_segments)",
         shows: |_, stock, ours| ours.temp_files > stock.temp_files,
+    },
+    Named {
+        name: "waits with what the compressor holds",
+        reason: "nginx does so with a page that is cut after a part has begun, of which stock \
+                 has sent nothing",
+        shows: |case, stock, ours| {
+            let runs = Runs {
+                stock: vec![stock.clone()],
+                ours: Vec::new(),
+            };
+            let waits = |finding: &Finding| runs.waits_for_gzip(case, finding);
+            ours.findings.iter().any(waits)
+        },
     },
     Named {
         name: "errors only on stock",

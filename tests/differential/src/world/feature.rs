@@ -6,7 +6,7 @@ use std::mem::zeroed;
 use std::ptr::null_mut;
 
 use super::counts::unsent;
-use super::{ENDLESS, World, data, links, world};
+use super::{ENDLESS, Side, World, data, links, world};
 use crate::config::Config;
 use crate::feature::Feature;
 use crate::nginx as n;
@@ -478,6 +478,9 @@ impl World {
         if flushes && follows {
             self.wrong("the output is told to flush though more is to follow");
         }
+        if self.is_finished() {
+            self.note_given_last(chain);
+        }
         // SAFETY: as above.
         let is_memory = |buf: &*mut n::ngx_buf_t| unsafe { (**buf).in_file() } == 0;
         let in_memory = unsent(links(chain).filter(is_memory));
@@ -488,6 +491,28 @@ impl World {
             if self.extra.is_disappointed && self.config.feature == Some(Feature::Wide) {
                 self.wrong("more is expected of a client that has not taken as much before");
             }
+        }
+    }
+
+    /// Of a response that is cut, nothing may be postponed: no end follows that would
+    /// make the output send it.
+    fn note_given_last(&mut self, chain: *mut n::ngx_chain_t) {
+        let p = &self.pipe;
+        let is_whole = p.upstream_done() != 0 || (p.upstream_eof() != 0 && p.length == -1);
+        // SAFETY: buffers of the pool.
+        let is_recycled = |buf: *mut n::ngx_buf_t| unsafe { (*buf).recycled() } != 0;
+        // SAFETY: as above.
+        let is_shadow = |buf: &*mut n::ngx_buf_t| !unsafe { (**buf).shadow }.is_null();
+        if links(chain).any(is_recycled) {
+            if is_whole {
+                self.wrong("what is given last is sent at once though the end follows");
+            }
+            self.act();
+        }
+        let extends = self.config.has_state && self.config.feature.is_some();
+        let may_postpone = links(chain).filter(is_shadow).any(|buf| !is_recycled(buf));
+        if extends && !is_whole && matches!(self.side, Side::Ours) && may_postpone {
+            self.wrong("the last bytes of a response that is cut may be postponed");
         }
     }
 

@@ -6,8 +6,8 @@ use std::fmt;
 use super::case::Case;
 use super::outcome::{Finding, Outcome};
 
-/// How many temporary files a response has open beyond stock's at most, as the
-/// README says.
+/// How many temporary files a response has open beyond stock's at most, as
+/// docs/directives.md says (event_pipe_spill_segments).
 const FILES: usize = 16;
 
 /// What both sides did in the same number of runs.
@@ -150,8 +150,7 @@ pub struct Named {
 pub const NAMED: [Named; 5] = [
     Named {
         name: "whole only here",
-        reason: "stock cuts, stops or closes what this pipe goes on with (README, \"What differs \
-                 from stock\")",
+        reason: "stock cuts, stops or closes what this pipe goes on with (docs/differences.md)",
         shows: |case, stock, ours| {
             let whole = case
                 .requests
@@ -164,7 +163,8 @@ pub const NAMED: [Named; 5] = [
     },
     Named {
         name: "more of a response that breaks",
-        reason: "what came before a reset or a breach is sent (README, defect 2)",
+        reason: "what came before a reset or a breach is sent (docs/differences.md, \"Defects that \
+                 are fixed\")",
         shows: |case, stock, ours| {
             let sizes = case
                 .requests
@@ -177,7 +177,8 @@ pub const NAMED: [Named; 5] = [
     },
     Named {
         name: "several temporary files",
-        reason: "a response is spilled to segments (README, event_pipe_spill_segments)",
+        reason: "a response is spilled to segments (docs/directives.md, \
+                 event_pipe_spill_segments)",
         shows: |_, stock, ours| ours.temp_files > stock.temp_files,
     },
     Named {

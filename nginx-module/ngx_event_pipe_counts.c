@@ -75,7 +75,7 @@ ngx_event_pipe_glue_pass_time(ngx_event_pipe_counts_t *counts)
         counts->blocked_time += passed;
     }
 
-    if (counts->waiting) {
+    if (counts->awaits_client) {
         counts->client_time += passed;
     }
 

@@ -107,10 +107,10 @@ typedef struct {
 
     /* since the last turn upstream is held back, the client is waited for */
     unsigned                         blocked:1;
-    unsigned                         waiting:1;
+    unsigned                         awaits_client:1;
 
     /* the output was given all there is */
-    unsigned                         rest:1;
+    unsigned                         final_flush_started:1;
 
     /* nobody wants the body but a cache */
     unsigned                         header_only:1;
@@ -198,7 +198,7 @@ typedef struct {
     ngx_event_pipe_segment_t        *spare_segments;
     off_t                            on_disk;
 
-    ngx_msec_t                       behind_since;
+    ngx_msec_t                       lags_since;
 
     /* ngx_current_msec when upstream, and the client, last made progress */
     ngx_msec_t                       upstream_since;
@@ -224,7 +224,7 @@ typedef struct {
 
     unsigned                         room_known:1;
     unsigned                         returns:1;
-    unsigned                         narrow:1;
+    unsigned                         overestimated:1;
 
     /* writing to disk has failed: not again for this response */
     unsigned                         memory_only:1;
@@ -233,8 +233,8 @@ typedef struct {
     unsigned                         has_last_file:1;
 
     /* the client holds upstream back, whose read event is delayed for that */
-    unsigned                         behind:1;
-    unsigned                         waiting:1;
+    unsigned                         client_lags:1;
+    unsigned                         delayed_by_us:1;
 
     /* what upstream sends goes on at once; the last of it with a flush */
     unsigned                         stream:1;

@@ -3,8 +3,11 @@
 
 use core::ffi::{CStr, c_char};
 
-use crate::nginx::{NGX_ABORT, NGX_ERROR, NGX_OK, Pipe, ngx_buf_t, ngx_event_pipe_t, ngx_int_t};
-use crate::{Abort, copy_filter, pipe, recycle, timers};
+use crate::extensions::timeouts;
+use crate::nginx::{
+    Abort, NGX_ABORT, NGX_ERROR, NGX_OK, Pipe, ngx_buf_t, ngx_event_pipe_t, ngx_int_t,
+};
+use crate::{copy_filter, pipe, raw};
 
 /// This library's version, with the zero at its end.
 const VERSION: &CStr =
@@ -77,7 +80,7 @@ pub unsafe extern "C" fn ngx_event_pipe_add_free_buf(
     b: *mut ngx_buf_t,
 ) -> ngx_int_t {
     // SAFETY: as this function requires.
-    let result = unsafe { Pipe::enter_with(p, b, recycle::add_free_buf) };
+    let result = unsafe { Pipe::enter_with(p, b, raw::add_free_buf) };
 
     ok_or_error(result.is_some())
 }
@@ -95,7 +98,7 @@ pub unsafe extern "C" fn ngx_event_pipe_add_free_buf(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ngx_event_pipe_rust_watch(p: *mut ngx_event_pipe_t) {
     // SAFETY: as this function requires.
-    unsafe { Pipe::enter(p, timers::look) }
+    unsafe { Pipe::enter(p, timeouts::look) }
 }
 
 /// The version of this library, a string that is never freed. The pipe of

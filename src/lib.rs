@@ -27,32 +27,26 @@
 //!
 //! # Where to find what
 //!
-//! | file | what it does | C function |
-//! |---|---|---|
-//! | `exports.rs` | the symbols that nginx links against | |
-//! | `pipe.rs` | turns: write, read, again; then events and timers | `ngx_event_pipe` |
-//! | `read.rs` | receives, and passes raw buffers to the input filter | `ngx_event_pipe_read_upstream` |
-//! | `rate.rs` | arithmetic of `proxy_limit_rate` | |
-//! | `write.rs` | sends `out` and `in`, within the busy size | `ngx_event_pipe_write_to_downstream` |
-//! | `busy.rs` | what the output was given and has not sent | |
-//! | `spill.rs` | moves data of `in` to the temporary file | `ngx_event_pipe_write_chain_to_temp_file` |
-//! | `delay.rs` | waits for the client before it spills | |
-//! | `segments.rs` | the files that data is spilled to, one after the other | |
-//! | `fallback.rs` | goes on without the disk when that fails | |
-//! | `shadow.rs` | the ring of a raw buffer and its shadows | `ngx_event_pipe_remove_shadow_links` |
-//! | `recycle.rs` | the way of raw buffers back to be received into | `ngx_event_pipe_add_free_buf`, `..._drain_chains` |
-//! | `wide.rs` | reads and writes more at once than nginx does | |
-//! | `lend.rs` | the worker's large buffers, lent to one pipe at a time | |
-//! | `counts.rs` | what a response costs, for the log and the status | |
-//! | `stream.rs` | passes on what has come before a buffer is full | |
-//! | `timers.rs` | how long either side is waited for | |
-//! | `linger.rs` | what an upstream that is given up has sent goes on | |
-//! | `rest.rs` | what goes back when the output is done with it | |
-//! | `copy_filter.rs` | the input filter of protocols without framing | `ngx_event_pipe_copy_input_filter` |
-//! | `dump.rs` | the chains in the debug log | |
-//! | `nginx/` | handles for nginx's structures, calls to its functions | |
+//! The files stand on floors. A file imports files of lower floors only, which a
+//! test below holds against this table.
 //!
-//! Everything but `exports.rs` and `nginx/` is free of unsafe code.
+//! | floor | file | what it does | C function |
+//! |---|---|---|---|
+//! | 6 | `exports` | the symbols that nginx links against | |
+//! | 5 | `pipe` | turns: write, read, again; then events and timers | `ngx_event_pipe` |
+//! | 4 | `read` | receives, and has raw buffers filtered | `ngx_event_pipe_read_upstream` |
+//! | 4 | `write` | sends `out` and `in`, within the busy size | `ngx_event_pipe_write_to_downstream`, `..._drain_chains` |
+//! | 3 | `spill` | moves data of `in` to the temporary file | `ngx_event_pipe_write_chain_to_temp_file` |
+//! | 2 | `raw` | raw buffers: allocation, free list, shadows | `ngx_event_pipe_add_free_buf`, `..._remove_shadow_links` |
+//! | 1 | `extensions` | what this pipe does beyond nginx's, one file for each thing | |
+//! | 1 | `copy_filter` | the input filter of protocols without framing | `ngx_event_pipe_copy_input_filter` |
+//! | 1 | `rate` | arithmetic of `proxy_limit_rate` | |
+//! | 1 | `dump` | the chains in the debug log | |
+//! | 0 | `nginx` | handles for nginx's structures, calls to its functions | |
+//!
+//! Everything but `exports` and `nginx` is free of unsafe code. Where the algorithm
+//! differs from nginx's, a comment says `Differs from nginx`; what an extension does
+//! is told by the table in `extensions`.
 
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 #![deny(
@@ -75,33 +69,20 @@
     allow(dead_code, clippy::expect_used, clippy::panic, clippy::unwrap_used)
 )]
 
-mod busy;
 mod copy_filter;
-mod counts;
-mod delay;
 mod dump;
 #[cfg(not(test))]
 pub mod exports;
-mod fallback;
-mod lend;
-mod linger;
+mod extensions;
+#[cfg(test)]
+mod floors;
 mod nginx;
 mod pipe;
 mod rate;
+mod raw;
 mod read;
-mod recycle;
-mod rest;
-mod segments;
-mod shadow;
 mod spill;
-mod stream;
-mod timers;
-mod wide;
 mod write;
-
-/// The pipe cannot go on, `NGX_ABORT`: the request has to be finalized.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Abort;
 
 /// Required of a library without the standard one, and never linked: no panic
 /// is reachable, which the tests check on the finished nginx. Unless rustc's own

@@ -1,49 +1,34 @@
-//! The pipe's turns, and what wakes it next: `ngx_event_pipe`.
+//! The pipe's turns, and what wakes the pipe next: `ngx_event_pipe`.
 
 #![forbid(unsafe_code)]
 
-use crate::Abort;
-use crate::nginx::Pipe;
+use crate::extensions::{self, linger, stream, timeouts};
+use crate::nginx::{Abort, Event, Pipe, ngx_msec_t};
 use crate::read::read_upstream;
-use crate::write::{Written, write_to_downstream};
-use crate::{counts, linger, stream, timers, wide};
+use crate::write::{Sent, flush_output, write_to_downstream};
 
-/// One turn: does what can be done now, and registers what the next waits for.
+/// One turn: does what can be done now, and registers the events and timers that
+/// start the next turn.
 pub(crate) fn run(p: Pipe<'_>, write: bool) -> Result<(), Abort> {
-    #[cfg(ngx_threads)]
-    note_aio(p);
-
-    counts::start_turn(p);
-    wide::start_turn(p);
+    extensions::start_turn(p);
 
     let result = turn(p, write);
 
-    counts::end_turn(p, result);
+    extensions::end_turn(p, result);
 
     result
 }
 
-/// A thread may have been given work for the request since the last turn, by
-/// whoever sends from its files: HTTP/2 does that between two turns, and which
-/// file's handler it asks decides whether the pipe is told. (nginx asks the
-/// request only before the pipe writes.)
-#[cfg(ngx_threads)]
-fn note_aio(p: Pipe<'_>) {
-    if p.state().is_some() {
-        p.set_aio(p.request_aio());
-    }
-}
-
-/// Sends first if `write` is set, then reads and sends in turn for as long as a
+/// Sends first if `write` is set. Then reads and sends in turn, for as long as a
 /// read brings something to send or waits for something to be sent.
 fn turn(p: Pipe<'_>, mut write: bool) -> Result<(), Abort> {
     loop {
         if write {
             p.log().set_action(c"sending to client");
 
-            if write_to_downstream(p)? == Written::Busy {
-                // The output tells when it goes on. (The C original leaves
-                // events and timers as they are.)
+            if write_to_downstream(p)? == Sent::Held {
+                // Differs from nginx: events and timers are registered all the
+                // same. nginx leaves them as they are.
                 break;
             }
         }
@@ -55,14 +40,19 @@ fn turn(p: Pipe<'_>, mut write: bool) -> Result<(), Abort> {
 
         read_upstream(p)?;
 
-        if !p.read() && !p.upstream_blocked() && !stream::flush(p)? {
-            break;
+        if !p.read() && !p.upstream_blocked() {
+            if !stream::owes_flush(p) {
+                break;
+            }
+            flush_output(p)?;
         }
 
         write = true;
     }
 
-    linger::flush(p)?;
+    if linger::owes_flush(p) {
+        flush_output(p)?;
+    }
 
     if let Some(end) = linger::end(p) {
         return end;
@@ -72,7 +62,7 @@ fn turn(p: Pipe<'_>, mut write: bool) -> Result<(), Abort> {
     await_downstream(p)
 }
 
-/// Registers upstream's read event, and its timer while it is waited for.
+/// Registers upstream's read event, and its timer while upstream is waited for.
 fn await_upstream(p: Pipe<'_>) -> Result<(), Abort> {
     let Some(upstream) = p.upstream().filter(|upstream| upstream.is_open()) else {
         return Ok(());
@@ -81,13 +71,16 @@ fn await_upstream(p: Pipe<'_>) -> Result<(), Abort> {
     let event = upstream.read();
 
     event.handle_read(event.eof() || event.error())?;
-    timers::watch_upstream(p, upstream);
+
+    if !timeouts::time_upstream(p, upstream) {
+        restart_timer(event, p.read_timeout());
+    }
 
     Ok(())
 }
 
-/// Registers the client's write event, and its timer while it is waited for;
-/// not while the connection serves another (sub)request.
+/// Registers the client's write event, and its timer while the client is waited
+/// for; not while the connection serves another (sub)request.
 fn await_downstream(p: Pipe<'_>) -> Result<(), Abort> {
     let downstream = p.downstream();
 
@@ -95,8 +88,27 @@ fn await_downstream(p: Pipe<'_>) -> Result<(), Abort> {
         return Ok(());
     }
 
-    downstream.write().handle_write(p.send_lowat())?;
-    timers::watch_downstream(p, downstream);
+    let event = downstream.write();
+
+    event.handle_write(p.send_lowat())?;
+
+    if !timeouts::time_client(p, downstream) {
+        restart_timer(event, p.send_timeout());
+    }
 
     Ok(())
+}
+
+/// The timer of a peer runs exactly while that peer is waited for, and starts anew
+/// in each turn. The timer of a delayed event belongs to a rate limit.
+fn restart_timer(event: Event<'_>, timeout: ngx_msec_t) {
+    if event.delayed() {
+        return;
+    }
+
+    if event.is_awaited() {
+        event.add_timer(timeout);
+    } else {
+        event.stop_timer();
+    }
 }

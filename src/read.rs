@@ -4,15 +4,16 @@
 
 use core::num::NonZeroU64;
 
+use crate::extensions::{counts, delay, lend, linger, stream};
 use crate::nginx::{
-    Connection, Linger, Link, Links, NGX_AGAIN, NGX_ERROR, Pipe, TempFile, clock, debug,
-    ngx_msec_t, off_t, wall_clock,
+    Abort, Connection, Linger, Link, Links, NGX_AGAIN, NGX_ERROR, Pipe, clock, debug, ngx_msec_t,
+    off_t, wall_clock,
 };
 #[cfg(ngx_have_kqueue)]
 use crate::nginx::{Level, error};
-use crate::shadow::remove_shadow_links;
-use crate::spill::{Spilled, spill};
-use crate::{Abort, counts, delay, dump, fallback, lend, linger, rate, segments, stream, wide};
+use crate::raw::{self, Space, remove_shadow_links};
+use crate::spill::{self, Spilled};
+use crate::{dump, rate};
 
 /// Why a pass over upstream ends before its end.
 enum Leave {
@@ -32,7 +33,7 @@ impl From<Abort> for Leave {
 
 /// What a round of the loop got.
 enum Received<'p> {
-    /// Bytes that were put into a chain of raw buffers, `last` still unmoved.
+    /// So many bytes, in a chain of raw buffers whose `last` has yet to be moved.
     Bytes(Link<'p>, isize),
     /// Nothing this time, and there may be more at once.
     Nothing,
@@ -55,18 +56,20 @@ pub(crate) fn read_upstream(p: Pipe<'_>) -> Result<(), Abort> {
 }
 
 fn pass(p: Pipe<'_>) -> Result<(), Leave> {
-    let Some(upstream) = p.upstream().filter(|_| !upstream_finished(p)) else {
+    let Some(upstream) = p.upstream().filter(|_| !p.upstream_finished()) else {
         return Ok(());
     };
 
-    delay::start_pass(p);
+    if delay::stop_waiting(p) {
+        upstream.read().end_delay();
+    }
 
     #[cfg(ngx_threads)]
     collect_thread_write(p)?;
 
     if let Some(why) = linger::reason(p) {
         linger::keep_no_more(p);
-        pass_last_buffer(p, why);
+        filter_last_buffer(p, why);
         return Ok(());
     }
 
@@ -74,14 +77,9 @@ fn pass(p: Pipe<'_>) -> Result<(), Leave> {
 
     receive_all(p)?;
     dump::chains(p);
-    pass_partial_buffer(p)?;
-    pass_rest_of_finished(p)?;
+    filter_partial_buffer(p)?;
+    filter_remainder(p)?;
     spill_cacheable(p)
-}
-
-/// Whether nothing more is to be expected of upstream.
-pub(crate) fn upstream_finished(p: Pipe<'_>) -> bool {
-    p.upstream_eof() || p.upstream_error() || p.upstream_done()
 }
 
 /// While a thread has work for this request, nothing is read: its write must be
@@ -102,14 +100,14 @@ fn collect_thread_write(p: Pipe<'_>) -> Result<(), Leave> {
 }
 
 fn spill_or_leave(p: Pipe<'_>) -> Result<(), Leave> {
-    match spill(p)? {
+    match spill::spill(p)? {
         Spilled::Done => Ok(()),
-        Spilled::Busy | Spilled::Pending => Err(Leave::Pending),
+        Spilled::Nothing | Spilled::Pending => Err(Leave::Pending),
     }
 }
 
 fn receive_all(p: Pipe<'_>) -> Result<(), Leave> {
-    while !upstream_finished(p) {
+    while !p.upstream_finished() {
         let (chain, size) = match receive(p)? {
             Received::Bytes(chain, size) => (chain, size),
             Received::Nothing => continue,
@@ -118,10 +116,12 @@ fn receive_all(p: Pipe<'_>) -> Result<(), Leave> {
 
         let delay = delay_for(p, size);
 
-        pass_full_buffers(p, chain, size)?;
+        filter_full_buffers(p, chain, size)?;
 
         if delay > 0 {
-            hold_back(p, delay);
+            if let Some(upstream) = p.upstream() {
+                upstream.read().delay(delay);
+            }
             break;
         }
     }
@@ -134,14 +134,6 @@ fn delay_for(p: Pipe<'_>, size: isize) -> ngx_msec_t {
     match NonZeroU64::new(p.limit_rate() as u64) {
         Some(limit) => rate::delay_for(limit, size.max(0).unsigned_abs() as u64),
         None => 0,
-    }
-}
-
-/// Reads nothing more of upstream until the time is over.
-fn hold_back(p: Pipe<'_>, delay: ngx_msec_t) {
-    if let Some(upstream) = p.upstream() {
-        upstream.read().set_delayed(true);
-        upstream.read().add_timer(delay);
     }
 }
 
@@ -165,67 +157,36 @@ fn receive<'p>(p: Pipe<'p>) -> Result<Received<'p>, Leave> {
         return Ok(Received::Enough);
     };
 
-    if let Some((chain, room)) = lend::borrow(p, upstream) {
-        return Ok(receive_into_loan(p, upstream, chain, room));
-    }
-
-    if lend::lent(p).is_some() && p.input().is_some() && downstream_ready(p) {
-        // What was received into the loan is to be sent first.
+    if lend::waits_to_be_sent(p) {
         p.set_upstream_blocked(true);
         return Ok(Received::Enough);
     }
 
-    let Some(chain) = take_raw_bufs(p, upstream, limit)? else {
+    let Some(space) = space(p, upstream, limit)? else {
         return Ok(Received::Enough);
     };
 
-    let size = recv_chain(p, upstream, chain, limit);
+    let size = recv_chain(p, upstream, &space);
 
-    put_back(p, chain);
+    raw::put_back(p, &space, size);
 
-    Ok(judge(p, chain, size))
+    Ok(judge(p, space.chain, size))
 }
 
-fn receive_into_loan<'p>(
-    p: Pipe<'p>,
-    upstream: Connection<'p>,
-    chain: Link<'p>,
-    limit: off_t,
-) -> Received<'p> {
-    let size = recv_chain(p, upstream, chain, limit);
+fn recv_chain<'p>(p: Pipe<'p>, upstream: Connection<'p>, space: &Space<'p>) -> isize {
+    let size = upstream.recv_chain(space.chain, space.limit);
 
-    if size > 0 {
-        counts::lent(p, size);
-        put_back(p, chain);
-    } else if let Some(own) = lend::without_loan(p, Some(chain)) {
-        put_back(p, own);
-    }
-
-    judge(p, chain, size)
-}
-
-fn recv_chain<'p>(p: Pipe<'p>, upstream: Connection<'p>, chain: Link<'p>, limit: off_t) -> isize {
-    let size = upstream.recv_chain(chain, limit);
-
-    counts::read(p);
+    counts::received(p, size, space.is_lent());
     debug!(p.log(), c"pipe recv chain: %z", size);
 
     size
 }
 
-/// The chain goes back to the front of the free list, bytes or not.
-fn put_back<'p>(p: Pipe<'p>, chain: Link<'p>) {
-    if let Some(rest) = p.free_raw_bufs() {
-        chain.tail().set_next(Some(rest));
-    }
-    p.set_free_raw_bufs(Some(chain));
-}
-
-/// The buffer that held the header, with what came behind it.
+/// The buffer that held the header, with what came behind the header.
 ///
-/// If the header fills it to the last byte, there is neither data in it nor
-/// room. Receiving into no room gives 0, which would be taken for the end of
-/// the stream, so such a buffer is left out. (The C original keeps it.)
+/// If the header fills the buffer to the last byte, the buffer has neither data nor
+/// room. Receiving into no room gives 0, which would be taken for the end of the
+/// stream, so such a buffer is left out. (Differs from nginx, which keeps it.)
 fn take_preread<'p>(p: Pipe<'p>, chain: Link<'p>) -> Received<'p> {
     let size = p.preread_size() as isize;
 
@@ -247,8 +208,8 @@ fn take_preread<'p>(p: Pipe<'p>, chain: Link<'p>) -> Received<'p> {
 fn judge<'p>(p: Pipe<'p>, chain: Link<'p>, size: isize) -> Received<'p> {
     if size == NGX_ERROR as isize {
         p.set_upstream_error(true);
-        // What was received before the error is still to be sent. (The C
-        // original may leave it behind.)
+        // What was received before the error is still to be sent.
+        // Differs from nginx, which may leave it behind.
         p.set_read(true);
         return Received::Enough;
     }
@@ -323,13 +284,15 @@ fn allowance(p: Pipe<'_>, upstream: Connection<'_>) -> Option<off_t> {
         return Some(allowed);
     }
 
-    hold_back(p, rate::delay_for_debt(limit, allowed.unsigned_abs()));
+    upstream
+        .read()
+        .delay(rate::delay_for_debt(limit, allowed.unsigned_abs()));
 
     None
 }
 
-/// Whole seconds since the response started, by a clock that nobody sets. (The
-/// C original goes by the wall clock.)
+/// Whole seconds since the response started, by a clock that nobody sets. (Differs
+/// from nginx, which goes by the wall clock.)
 fn seconds_since_start(p: Pipe<'_>) -> i64 {
     match p.state() {
         Some(state) => (clock().wrapping_sub(state.started()) / 1000) as i64,
@@ -337,24 +300,18 @@ fn seconds_since_start(p: Pipe<'_>) -> i64 {
     }
 }
 
-/// Raw buffers to receive into: free ones, a new one, or what spilling sets
-/// free. `None` if there are none for now.
-fn take_raw_bufs<'p>(
+/// Raw buffers to receive into: free or new ones, or those that spilling frees.
+/// `None` if there are none for now.
+fn space<'p>(
     p: Pipe<'p>,
     upstream: Connection<'p>,
     limit: off_t,
-) -> Result<Option<Link<'p>>, Leave> {
-    let chain = match take_free_raw_bufs(p) {
-        None if p.allocated() < p.bufs_num() => Some(allocate(p).map_err(no_memory)?),
-        free => free,
-    };
-
-    if let Some(chain) = chain {
-        wide::extend(p, upstream, chain, limit).map_err(no_memory)?;
-        return Ok(Some(chain));
+) -> Result<Option<Space<'p>>, Leave> {
+    if let Some(space) = raw::take(p, upstream, limit).map_err(no_memory)? {
+        return Ok(Some(space));
     }
 
-    if !p.cacheable() && downstream_ready(p) {
+    if !p.cacheable() && p.client_ready() {
         if p.downstream_error() && p.input().is_none() {
             // What the output still holds does not come back after an error.
             debug!(p.log(), c"no pipe bufs to read in");
@@ -367,134 +324,56 @@ fn take_raw_bufs<'p>(
         return Ok(None);
     }
 
-    spill_for_raw_bufs(p)
+    // The client is slow, or the response is to be kept.
+    match spill::free_raw_bufs(p)? {
+        Spilled::Done => Ok(raw::take_freed(p, limit)),
+        Spilled::Nothing => Ok(None),
+        Spilled::Pending => Err(Leave::Pending),
+    }
 }
 
 fn no_memory(_: Abort) -> Leave {
     Leave::GivenUp(Linger::NoMemory)
 }
 
-/// All free raw buffers, or the first of them in single-buffer mode.
-fn take_free_raw_bufs<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
-    let chain = p.free_raw_bufs()?;
-
-    if p.single_buf() {
-        p.set_free_raw_bufs(chain.next());
-        chain.set_next(None);
-    } else {
-        p.set_free_raw_bufs(None);
-    }
-
-    Some(chain)
-}
-
-/// A new raw buffer.
-pub(crate) fn allocate<'p>(p: Pipe<'p>) -> Result<Link<'p>, Abort> {
-    let buf = p.pool().create_temp_buf(p.bufs_size()).ok_or(Abort)?;
-
-    p.set_allocated(p.allocated().wrapping_add(1));
-
-    p.pool().link_to(buf).ok_or(Abort)
-}
-
-/// Whether data can be sent at once: the client can take it, no rate limit
-/// holds it back, and it is our request's turn.
-pub(crate) fn downstream_ready(p: Pipe<'_>) -> bool {
-    let downstream = p.downstream();
-
-    downstream.data() == p.output_ctx()
-        && downstream.write().ready()
-        && !downstream.write().delayed()
-}
-
-/// The client is slow or the response is to be kept: moves data of `in` to the
-/// temporary file, if that may still grow, and takes the buffers it was in.
-fn spill_for_raw_bufs<'p>(p: Pipe<'p>) -> Result<Option<Link<'p>>, Leave> {
-    let Some(file) = file_for_spill(p) else {
-        debug!(p.log(), c"no pipe bufs to read in");
-        return Ok(None);
-    };
-
-    let had_loan = lend::lent(p).is_some();
-    let spilled = spill(p);
-
-    debug!(p.log(), c"pipe temp offset: %O", file.offset());
-
-    match spilled? {
-        // That was the loan, and the worker has it back.
-        Spilled::Done if had_loan && p.free_raw_bufs().is_none() => spill_for_raw_bufs(p),
-        Spilled::Done => Ok(take_free_raw_bufs(p)),
-        Spilled::Busy => Ok(None),
-        Spilled::Pending => Err(Leave::Pending),
-    }
-}
-
-/// The temporary file, if it may take more.
-fn file_for_spill<'p>(p: Pipe<'p>) -> Option<TempFile<'p>> {
-    if p.cacheable() {
-        return p.temp_file();
-    }
-
-    if fallback::is_memory_only(p) || stream::is_live(p) || delay::is_too_early(p) {
-        return None;
-    }
-
-    segments::prepare(p);
-
-    p.temp_file()
-        .filter(|file| segments::used(p, *file) < p.max_temp_file_size())
-}
-
 /// Distributes `size` received bytes over the chain. Each buffer that they fill
-/// goes through the input filter, the others stay free; the first of them may
-/// be filled in part.
-fn pass_full_buffers<'p>(p: Pipe<'p>, chain: Link<'p>, size: isize) -> Result<(), Leave> {
+/// goes through the input filter, the others stay free; the first of those may be
+/// filled in part.
+fn filter_full_buffers<'p>(p: Pipe<'p>, chain: Link<'p>, size: isize) -> Result<(), Leave> {
     p.set_read_length(p.read_length().wrapping_add(size as off_t));
-    p.set_free_raw_bufs(None);
+    raw::clear_free(p);
 
-    let lent = lend::lent(p);
-    let mut rest = size;
+    let mut remaining = size;
     let mut next = Some(chain);
 
-    while let Some(link) = next.filter(|_| rest > 0) {
+    while let Some(link) = next.filter(|_| remaining > 0) {
         let raw = link.buf();
 
         remove_shadow_links(raw);
 
         let room = raw.room();
 
-        if rest < room {
-            raw.set_last(raw.last().wrapping_offset(rest));
-
-            if lent != Some(raw) {
-                break;
-            }
-
-            // A loan does not wait to be filled.
-            raw.set_end(raw.last());
+        if remaining < room {
+            raw.set_last(raw.last().wrapping_offset(remaining));
+            break;
         }
 
         raw.set_last(raw.end());
-        pass_raw_buf(p, link)?;
+        filter(p, link)?;
 
-        rest = rest.wrapping_sub(room);
+        remaining = remaining.wrapping_sub(room);
         next = link.next();
         p.pool().free_link(link);
     }
 
-    if let Some(link) = lend::without_loan(p, next) {
-        // The input filter may have given buffers back meanwhile.
-        if let Some(given_back) = p.free_raw_bufs() {
-            link.tail().set_next(Some(given_back));
-        }
-        p.set_free_raw_bufs(Some(link));
-    }
+    // The input filter may have given buffers back meanwhile: they come behind.
+    raw::put_back_unfilled(p, next);
 
     Ok(())
 }
 
-/// Numbers the raw buffer and passes it to the input filter.
-fn pass_raw_buf<'p>(p: Pipe<'p>, link: Link<'p>) -> Result<(), Leave> {
+/// Numbers the raw buffer and passes it through the input filter.
+fn filter<'p>(p: Pipe<'p>, link: Link<'p>) -> Result<(), Leave> {
     let raw = link.buf();
     let num = p.num();
     let end = p.input_end();
@@ -510,27 +389,26 @@ fn pass_raw_buf<'p>(p: Pipe<'p>, link: Link<'p>) -> Result<(), Leave> {
     result.map_err(|_| Leave::GivenUp(Linger::Breach))
 }
 
-/// Nothing more comes of upstream, whose time is over: a partly filled buffer
-/// need not wait for it. What the input filter does not understand of that does
-/// not matter any more.
-fn pass_last_buffer(p: Pipe<'_>, why: Linger) {
-    let partial = p
-        .free_raw_bufs()
-        .filter(|link| why == Linger::Timeout && link.buf().len() > 0);
+/// Upstream is given up: a buffer that is filled in part does not wait for more if
+/// upstream has sent nothing for too long. Whether the input filter understands what
+/// is in it does not matter any more.
+fn filter_last_buffer(p: Pipe<'_>, why: Linger) {
+    if why != Linger::Timeout {
+        return;
+    }
 
-    if let Some(link) = partial {
-        p.set_free_raw_bufs(link.next());
+    if let Some(link) = raw::take_partial(p) {
         p.set_read(true);
 
-        let _ = pass_raw_buf(p, link);
+        let _ = filter(p, link);
     }
 }
 
-/// If a partly filled buffer holds all that is still awaited, it need not wait
-/// to be full, nor has that of a stream to, nor one in which the response seems
-/// to end. And with nothing awaited any more, upstream is done.
-fn pass_partial_buffer(p: Pipe<'_>) -> Result<(), Leave> {
-    if let Some(link) = p.free_raw_bufs() {
+/// A buffer that is filled in part goes through the input filter if it holds all that
+/// is still awaited, if it is a stream's, or if the response seems to end in it. And
+/// with nothing awaited any more, upstream is done.
+fn filter_partial_buffer(p: Pipe<'_>) -> Result<(), Leave> {
+    if let Some(link) = raw::first_free(p) {
         let is_last = p.length() != -1 && link.buf().len() as off_t >= p.length();
 
         let goes_on =
@@ -541,8 +419,8 @@ fn pass_partial_buffer(p: Pipe<'_>) -> Result<(), Leave> {
         }
 
         if is_last || goes_on {
-            p.set_free_raw_bufs(link.next());
-            pass_raw_buf(p, link)?;
+            raw::take_first(p);
+            filter(p, link)?;
             p.pool().free_link(link);
         }
     }
@@ -555,25 +433,25 @@ fn pass_partial_buffer(p: Pipe<'_>) -> Result<(), Leave> {
     Ok(())
 }
 
-/// Upstream has closed or failed: passes the partly filled buffer on and frees
-/// the memory of those that were never used again.
-fn pass_rest_of_finished(p: Pipe<'_>) -> Result<(), Leave> {
+/// Upstream has closed or failed: what is left goes through the input filter, and
+/// the memory of buffers that are not needed any more is freed.
+fn filter_remainder(p: Pipe<'_>) -> Result<(), Leave> {
     if !p.upstream_eof() && !p.upstream_error() {
         return Ok(());
     }
 
-    let Some(link) = p.free_raw_bufs() else {
+    let Some(link) = raw::first_free(p) else {
         return Ok(());
     };
 
-    pass_raw_buf(p, link)?;
+    filter(p, link)?;
 
     // The input filter may have put the buffer, or others, back.
-    p.set_free_raw_bufs(p.free_raw_bufs().and_then(Link::next));
+    raw::take_first(p);
 
-    // With the header still to be written, a buffer's memory may be its.
+    // With the header still to be written, a buffer's memory may be the header's.
     if p.free_bufs() && p.buf_to_file().is_none() {
-        for link in Links::from(p.free_raw_bufs()) {
+        for link in Links::from(raw::first_free(p)) {
             if link.buf().shadow().is_none() {
                 p.pool().free_memory(link.buf().start());
             }

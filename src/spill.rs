@@ -1,24 +1,70 @@
 //! From `in` to the temporary file, and into `out` from there:
-//! `ngx_event_pipe_write_chain_to_temp_file`.
+//! `ngx_event_pipe_write_chain_to_temp_file`. Also when that may be.
 
 #![forbid(unsafe_code)]
 
+use crate::extensions::{counts, delay, fallback, lend, segments, stream};
 #[cfg(ngx_threads)]
 use crate::nginx::NGX_AGAIN;
-use crate::nginx::{Link, NGX_ERROR, Pipe, TempFile, debug, off_t};
-use crate::shadow::remove_shadow_links;
-use crate::{Abort, counts, fallback, lend, segments};
+use crate::nginx::{Abort, Link, NGX_ERROR, Pipe, TempFile, debug, off_t};
+use crate::raw::{self, FreeEnd};
 
 /// How a spill has ended, if not with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spilled {
     /// The data is in the file, its buffers are free.
     Done,
-    /// Nothing could be spilled, or not within the limits.
-    Busy,
+    /// Nothing was written: there is nothing, or it may not be, or writing failed.
+    Nothing,
     /// A thread is writing.
     #[cfg_attr(not(ngx_threads), allow(dead_code))]
     Pending,
+}
+
+/// Writes data of `in` to the temporary file until a raw buffer is free, if the file
+/// may still grow.
+pub(crate) fn free_raw_bufs(p: Pipe<'_>) -> Result<Spilled, Abort> {
+    loop {
+        let Some(file) = file_for_spill(p) else {
+            debug!(p.log(), c"no pipe bufs to read in");
+            return Ok(Spilled::Nothing);
+        };
+
+        let spilled = spill(p);
+
+        debug!(p.log(), c"pipe temp offset: %O", file.offset());
+
+        // What was written may have been in a loan, which is the worker's again.
+        match spilled? {
+            Spilled::Done if raw::is_none_free(p) => {}
+            spilled => return Ok(spilled),
+        }
+    }
+}
+
+/// The temporary file, if it may take more.
+fn file_for_spill<'p>(p: Pipe<'p>) -> Option<TempFile<'p>> {
+    if p.cacheable() {
+        return p.temp_file();
+    }
+
+    if fallback::is_memory_only(p) || stream::is_live(p) {
+        return None;
+    }
+
+    let wait = delay::wait(p);
+
+    if wait > 0 {
+        if let Some(upstream) = p.upstream() {
+            upstream.read().delay(wait);
+        }
+        return None;
+    }
+
+    segments::choose_file(p);
+
+    p.temp_file()
+        .filter(|file| segments::used(p, *file) < p.max_temp_file_size())
 }
 
 /// Writes data of `in` to the temporary file: all of it if it is to be kept,
@@ -26,7 +72,7 @@ pub(crate) enum Spilled {
 /// Where a thread has finished such a write, only its result is collected.
 pub(crate) fn spill(p: Pipe<'_>) -> Result<Spilled, Abort> {
     let Some(file) = p.temp_file() else {
-        return Ok(Spilled::Busy);
+        return Ok(Spilled::Nothing);
     };
 
     #[cfg(ngx_threads)]
@@ -34,8 +80,8 @@ pub(crate) fn spill(p: Pipe<'_>) -> Result<Spilled, Abort> {
         return collect(p, file, chain);
     }
 
-    let Some(chain) = take_batch(p, file)? else {
-        return Ok(Spilled::Busy);
+    let Some(chain) = take_input(p, file)? else {
+        return Ok(Spilled::Nothing);
     };
 
     #[cfg(ngx_threads)]
@@ -50,7 +96,7 @@ pub(crate) fn spill(p: Pipe<'_>) -> Result<Spilled, Abort> {
         return Ok(Spilled::Pending);
     }
 
-    written(p, file, chain, size)
+    finish_write(p, file, chain, size)
 }
 
 /// Takes the result of a write by a thread, if it has finished.
@@ -62,7 +108,7 @@ fn collect<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> Result<Spill
 
     p.set_writing(None);
 
-    written(p, file, chain, file.finish_thread_write())
+    finish_write(p, file, chain, file.finish_thread_write())
 }
 
 /// The output may read from the same file and use the same fields, so they are
@@ -79,7 +125,7 @@ fn prepare_thread_write(p: Pipe<'_>, file: TempFile<'_>) {
 
 /// Cuts off `in` what is to be written now, the header in front if it has yet
 /// to be.
-fn take_batch<'p>(p: Pipe<'p>, file: TempFile<'p>) -> Result<Option<Link<'p>>, Abort> {
+fn take_input<'p>(p: Pipe<'p>, file: TempFile<'p>) -> Result<Option<Link<'p>>, Abort> {
     let chain = match p.buf_to_file() {
         Some(header) => {
             let link = p.pool().link_to(header).ok_or(Abort)?;
@@ -119,7 +165,6 @@ fn last_within_limits<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> O
     debug!(p.log(), c"pipe offset: %O", file.offset());
 
     let used = segments::used(p, file);
-    let lent = lend::lent_memory(p);
     let mut last = None;
     let mut size: isize = 0;
     let mut between_groups = true;
@@ -141,7 +186,7 @@ fn last_within_limits<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> O
 
         // A loan is written at once, whatever its size.
         let is_too_much =
-            with_this > p.temp_file_write_size() && (size != 0 || lent != Some(buf.start()));
+            with_this > p.temp_file_write_size() && (size != 0 || !lend::is_loan(p, buf));
 
         if between_groups && (is_too_much || file_with_this > p.max_temp_file_size()) {
             break;
@@ -158,14 +203,14 @@ fn last_within_limits<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> O
 }
 
 /// The chain's data is in the file, `size` bytes of it unless writing failed.
-fn written<'p>(
+fn finish_write<'p>(
     p: Pipe<'p>,
     file: TempFile<'p>,
     chain: Link<'p>,
     mut size: isize,
 ) -> Result<Spilled, Abort> {
     if size == NGX_ERROR as isize {
-        return failed(p, chain);
+        return fail(p, chain);
     }
 
     let mut body = Some(chain);
@@ -184,16 +229,50 @@ fn written<'p>(
         link_to_out(p, file, size as off_t)?;
     }
 
-    free_buffers(p, body)?;
+    free_shadows(p, body)?;
 
     Ok(Spilled::Done)
 }
 
 /// The chain could not be written.
-fn failed<'p>(p: Pipe<'p>, chain: Link<'p>) -> Result<Spilled, Abort> {
-    fallback::go_on_in_memory(p, chain)?;
+fn fail<'p>(p: Pipe<'p>, chain: Link<'p>) -> Result<Spilled, Abort> {
+    // Differs from nginx, where the response ends here.
+    fallback::go_on_without_disk(p)?;
 
-    Ok(Spilled::Busy)
+    if let Some(body) = without_header(p, chain) {
+        return_to_in(p, body);
+    }
+
+    // Nobody else may wake the client's side: it may have been idle.
+    p.set_read(true);
+
+    Ok(Spilled::Nothing)
+}
+
+/// Drops the header, which was for the cache only.
+fn without_header<'p>(p: Pipe<'p>, chain: Link<'p>) -> Option<Link<'p>> {
+    if p.buf_to_file().is_none() {
+        return Some(chain);
+    }
+
+    let body = chain.next();
+
+    p.set_buf_to_file(None);
+    p.pool().free_link(chain);
+
+    body
+}
+
+/// Puts a chain back to the front of `in`: meanwhile more may have come behind it.
+fn return_to_in<'p>(p: Pipe<'p>, chain: Link<'p>) {
+    let tail = chain.tail();
+
+    match p.input() {
+        Some(rest) => tail.set_next(Some(rest)),
+        None => p.set_last_in(tail.next_slot()),
+    }
+
+    p.set_input(Some(chain));
 }
 
 /// Appends the file's next `size` bytes to `out`: to its last buffer where that
@@ -203,7 +282,7 @@ fn link_to_out(p: Pipe<'_>, file: TempFile<'_>, size: off_t) -> Result<(), Abort
     let end = start.wrapping_add(size);
     let tail = p.out().map(Link::tail);
 
-    segments::written(p, size);
+    segments::grown(p, size);
 
     if let Some(adjacent) = tail.map(Link::buf).filter(|buf| buf.file_last() == start) {
         file.set_offset(end);
@@ -233,10 +312,10 @@ fn link_to_out(p: Pipe<'_>, file: TempFile<'_>, size: off_t) -> Result<(), Abort
     Ok(())
 }
 
-/// The shadows go to `free`, and the raw buffers whose last one is among them
-/// to the end of `free_raw_bufs`.
-fn free_buffers<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) -> Result<(), Abort> {
-    let mut tail = p.free_raw_bufs().map(Link::tail);
+/// The shadows go to `free`, and the raw buffers whose last one is among them to the
+/// end of the free list.
+fn free_shadows<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) -> Result<(), Abort> {
+    let mut end = FreeEnd::of(p);
     let mut next = chain;
 
     while let Some(link) = next {
@@ -244,29 +323,7 @@ fn free_buffers<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) -> Result<(), Abort> {
         link.set_next(p.free());
         p.set_free(Some(link));
 
-        let shadow = link.buf();
-
-        let Some(raw) = shadow.shadow().filter(|_| shadow.last_shadow()) else {
-            continue;
-        };
-
-        if lend::lent(p) == Some(raw) {
-            remove_shadow_links(raw);
-            lend::returns(p, raw);
-            continue;
-        }
-
-        let free = p.pool().link_to(raw).ok_or(Abort)?;
-
-        match tail {
-            Some(tail) => tail.set_next(Some(free)),
-            None => p.set_free_raw_bufs(Some(free)),
-        }
-        tail = Some(free);
-
-        raw.set_pos(raw.start());
-        raw.set_last(raw.start());
-        remove_shadow_links(raw);
+        end.release(link.buf())?;
     }
 
     Ok(())

@@ -1,31 +1,31 @@
-//! From `out` and `in` to the client: `ngx_event_pipe_write_to_downstream`.
+//! From `out` and `in` to the client: `ngx_event_pipe_write_to_downstream`,
+//! `ngx_event_pipe_drain_chains`.
 
 #![forbid(unsafe_code)]
 
 use core::ffi::c_void;
 
-use crate::nginx::{Buf, FilterError, Level, Link, Links, Pipe, debug, error, off_t};
-use crate::read::{downstream_ready, upstream_finished};
-use crate::recycle::{drain_chains, release};
+use crate::extensions::{self, busy, counts, lend, linger, segments, stream, wide};
+use crate::nginx::{Abort, Buf, FilterError, Level, Link, Links, Pipe, debug, error, off_t};
+use crate::raw::release;
 #[cfg(ngx_threads)]
 use crate::spill::spill;
-use crate::{Abort, busy, counts, lend, linger, rest, segments, stream, wide};
 
-/// How many times in a row the output is flushed in vain before it must be
-/// someone else's turn: with asynchronous I/O it may hold on to what it has.
+/// How many times in a row the output is flushed in vain before the turn ends: with
+/// asynchronous I/O, the output may hold on to what it has.
 const FLUSHES_IN_VAIN: u32 = 11;
 
 /// How a pass over the client has ended, if not with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Written {
-    /// Nothing more can be sent for now.
+pub(crate) enum Sent {
+    /// All that can be sent for now.
     Done,
-    /// The output holds on to what it was given.
-    Busy,
+    /// Nothing: the output holds on to what it was given.
+    Held,
 }
 
 /// Hands to the output filter what may be sent, and takes back what was.
-pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Written, Abort> {
+pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Sent, Abort> {
     debug!(
         p.log(),
         c"pipe write downstream: %d",
@@ -42,19 +42,19 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Written, Abort> {
     loop {
         if p.downstream_error() {
             drain_chains(p)?;
-            return Ok(Written::Done);
+            return Ok(Sent::Done);
         }
 
-        if upstream_finished(p) {
-            send_rest(p)?;
-            return Ok(Written::Done);
+        if p.upstream_finished() {
+            send_all(p)?;
+            return Ok(Sent::Done);
         }
 
-        if !downstream_ready(p) {
-            return Ok(Written::Done);
+        if !p.client_ready() {
+            return Ok(Sent::Done);
         }
 
-        let batch = take_batch(p);
+        let batch = next_batch(p);
 
         debug!(
             p.log(),
@@ -67,55 +67,87 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Written, Abort> {
             let follows_up = stream::follows_up(p) || linger::follows_up(p);
 
             if !batch.flush && (flushes > 0 || !follows_up) {
-                return Ok(Written::Done);
+                return Ok(Sent::Done);
             }
 
             if flushes == FLUSHES_IN_VAIN {
-                return Ok(Written::Busy);
+                return Ok(Sent::Held);
             }
             flushes = flushes.wrapping_add(1);
         }
 
         let is_due = batch.is_due(p);
 
-        if is_due {
-            stream::handing_over(p, batch.last);
-            counts::write(p, batch.bytes);
-        }
-
-        let has_failed = is_due && p.output_filter(batch.first).is_err();
+        let result = match is_due {
+            true => {
+                stream::before_output(p, batch.last);
+                give_to_output(p, batch.first, batch.bytes)
+            }
+            false => Ok(()),
+        };
 
         let sent = busy::sort(p, batch.first, batch.last);
 
-        if has_failed {
-            return fail(p).map(|()| Written::Done);
+        if result.is_err() {
+            return fail(p).map(|()| Sent::Done);
         }
 
         recycle(p, sent)?;
-        counts::written(p);
-        wide::handed_over(p, batch.bytes, batch.is_wide);
+        extensions::after_output(p, batch.bytes, batch.exceeds_busy_size);
     }
 }
 
-/// The output filter has failed: there is nobody to send to any more. What it
-/// was given before, this time included, stays its own.
-pub(crate) fn fail(p: Pipe<'_>) -> Result<(), Abort> {
+/// Calls the output filter with a chain, of which `bytes` are the body's, or without
+/// one: then the output goes on with what it holds.
+fn give_to_output<'p>(
+    p: Pipe<'p>,
+    chain: Option<Link<'p>>,
+    bytes: off_t,
+) -> Result<(), FilterError> {
+    counts::before_output(p, bytes);
+
+    p.output_filter(chain)
+}
+
+/// Has the output, and the filters before it, send all that they hold.
+pub(crate) fn flush_output(p: Pipe<'_>) -> Result<(), Abort> {
+    let link = p
+        .pool()
+        .flush_buf()
+        .and_then(|buf| p.pool().link_to(buf))
+        .ok_or(Abort)?;
+
+    stream::note_flush(p);
+
+    let result = give_to_output(p, Some(link), 0);
+
+    p.pool().free_link(link);
+
+    if result.is_err() {
+        fail(p)?;
+    }
+
+    Ok(())
+}
+
+/// The output filter has failed: there is nobody to send to any more. What the output
+/// was given before, this time included, stays the output's.
+fn fail(p: Pipe<'_>) -> Result<(), Abort> {
     p.set_downstream_error(true);
     drain_chains(p)
 }
 
 /// Upstream is finished, so no buffer is needed to receive into: hands over all
 /// there is, whatever the busy size.
-fn send_rest(p: Pipe<'_>) -> Result<(), Abort> {
-    let unsent = counts::start_rest(p);
+fn send_all(p: Pipe<'_>) -> Result<(), Abort> {
+    let unsent = extensions::start_final_flush(p);
 
-    rest::hand_over(p);
     keep_from_recycling(p.busy());
 
     if let Some(chain) = p.out() {
         debug!(p.log(), c"pipe write downstream flush out");
 
-        let sent = flush(p, chain);
+        let sent = send_chain(p, chain);
 
         p.set_out(None);
 
@@ -132,7 +164,7 @@ fn send_rest(p: Pipe<'_>) -> Result<(), Abort> {
     if let Some(chain) = p.input() {
         debug!(p.log(), c"pipe write downstream flush in");
 
-        let sent = flush(p, chain);
+        let sent = send_chain(p, chain);
 
         p.set_input(None);
 
@@ -144,20 +176,17 @@ fn send_rest(p: Pipe<'_>) -> Result<(), Abort> {
     debug!(p.log(), c"pipe write downstream done");
 
     p.set_downstream_done(true);
-    counts::rest_written(p, unsent);
-    rest::finish(p);
+    extensions::end_final_flush(p, unsent);
 
     Ok(())
 }
 
-fn flush<'p>(p: Pipe<'p>, chain: Link<'p>) -> Result<(), FilterError> {
+fn send_chain<'p>(p: Pipe<'p>, chain: Link<'p>) -> Result<(), FilterError> {
     if !linger::is_cut(p) {
         keep_from_recycling(Some(chain));
     }
 
-    counts::write(p, counts::unsent(Some(chain)));
-
-    p.output_filter(Some(chain))
+    give_to_output(p, Some(chain), counts::unsent(Some(chain)))
 }
 
 /// The output postpones small data, but never in buffers that are to be
@@ -179,7 +208,7 @@ struct Batch<'p> {
     /// It begins with what was spilled.
     has_file: bool,
     /// It exceeds the busy size, because the client takes more.
-    is_wide: bool,
+    exceeds_busy_size: bool,
 }
 
 impl<'p> Batch<'p> {
@@ -208,16 +237,15 @@ impl<'p> Batch<'p> {
 
 /// Takes what may be sent now: all of `out`, then of `in` as many raw buffers
 /// as fit into the busy size together with those that the output still holds.
-fn take_batch<'p>(p: Pipe<'p>) -> Batch<'p> {
+fn next_batch<'p>(p: Pipe<'p>) -> Batch<'p> {
     let mut batch = Batch {
         first: None,
         last: None,
         bytes: 0,
         flush: false,
         has_file: false,
-        is_wide: false,
+        exceeds_busy_size: false,
     };
-    let lent = lend::lent_memory(p);
     let mut limit = p.busy_size();
     let mut busy = busy::bytes(p);
     let mut between_groups = true;
@@ -265,20 +293,19 @@ fn take_batch<'p>(p: Pipe<'p>) -> Batch<'p> {
             let with_this = busy.wrapping_add_signed(buf.capacity());
 
             // What comes from the file takes room of its own.
-            if with_this as isize > limit && !batch.is_wide && !batch.has_file {
+            if with_this as isize > limit && !batch.exceeds_busy_size && !batch.has_file {
                 limit = wide::busy_limit(p);
-                batch.is_wide = limit > p.busy_size();
+                batch.exceeds_busy_size = limit > p.busy_size();
             }
 
             if with_this as isize > limit {
-                let is_loan_alone = busy == 0 && lent == Some(buf.start());
-
-                if !is_loan_alone {
+                // A loan is sent alone, whatever its size.
+                if busy > 0 || !lend::is_loan(p, buf) {
                     batch.flush = true;
                     return batch;
                 }
 
-                batch.is_wide = true;
+                batch.exceeds_busy_size = true;
             }
 
             busy = with_this;
@@ -325,4 +352,41 @@ fn restart_file(p: Pipe<'_>, sent_up_to: i64) {
     if let Some(file) = p.temp_file().filter(|file| file.offset() == sent_up_to) {
         file.set_offset(0);
     }
+}
+
+/// There is nobody to send to: throws away all that was to be sent, so that its
+/// buffers can be received into.
+///
+/// What is in `busy` stays there. The output may refer to it even after an error:
+/// HTTP/2 goes on to send the frames that it has queued. It goes with the pool.
+/// (Differs from nginx before 1.30.6, which recycles those buffers, too.)
+fn drain_chains(p: Pipe<'_>) -> Result<(), Abort> {
+    while let Some(chain) = take_unsent(p) {
+        let mut next = Some(chain);
+
+        while let Some(link) = next {
+            release(p, link.buf())?;
+
+            if link.buf().temp_file() {
+                segments::done(p, link.buf());
+            }
+
+            next = link.next();
+            link.set_next(p.free());
+            p.set_free(Some(link));
+        }
+    }
+
+    Ok(())
+}
+
+fn take_unsent<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
+    if let Some(chain) = p.out() {
+        p.set_out(None);
+        return Some(chain);
+    }
+
+    let chain = p.input()?;
+    p.set_input(None);
+    Some(chain)
 }

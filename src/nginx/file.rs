@@ -1,10 +1,8 @@
 //! The temporary file, `ngx_temp_file_t`.
 
 use super::bindings::{self, ngx_temp_file_t, off_t};
-use super::chain::{FileAddress, Link};
+use super::buf::{FileAddress, Link};
 use super::handle::handle;
-#[cfg(ngx_threads)]
-use super::pipe::{ThreadContext, ThreadHandler, ThreadTask};
 
 handle! {
     /// The temporary file of a response, `ngx_temp_file_t`.
@@ -25,6 +23,23 @@ handle! {
     #[cfg(ngx_threads)]
     value file.thread_ctx: ThreadContext => thread_ctx, set_thread_ctx;
 }
+
+/// A context that belongs to the thread handler.
+#[cfg(ngx_threads)]
+pub(crate) type ThreadContext = *mut core::ffi::c_void;
+
+/// A task of the thread pool.
+#[cfg(ngx_threads)]
+pub(crate) type ThreadTask = *mut bindings::ngx_thread_task_t;
+
+/// A function that hands a task to the thread pool.
+#[cfg(ngx_threads)]
+pub(crate) type ThreadHandler = Option<
+    unsafe extern "C" fn(
+        task: *mut bindings::ngx_thread_task_t,
+        file: *mut bindings::ngx_file_t,
+    ) -> bindings::ngx_int_t,
+>;
 
 impl TempFile<'_> {
     /// The file, to point file buffers to it.

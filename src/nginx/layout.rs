@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::chain::{Buf, Link};
-use super::event::{Connection, Event};
+use super::buf::{Buf, Link};
+use super::connection::{Connection, Event};
 use super::file::TempFile;
 use super::log::Log;
 use super::pipe::Pipe;

@@ -16,8 +16,8 @@
 //!    pointers, so whatever a callback changes is seen by the next read.
 
 mod bindings;
-mod chain;
-mod event;
+mod buf;
+mod connection;
 mod file;
 mod handle;
 #[cfg(test)]
@@ -25,17 +25,22 @@ mod layout;
 mod log;
 mod pipe;
 mod pool;
+mod request;
 mod state;
 
 #[cfg(not(test))]
 pub(crate) use bindings::{NGX_ABORT, NGX_OK, ngx_buf_t, ngx_event_pipe_t, ngx_int_t};
 pub(crate) use bindings::{NGX_AGAIN, NGX_ERROR, ngx_msec_t, off_t};
-pub(crate) use chain::{Address, Buf, Link, Links, Slot};
-pub(crate) use event::{Connection, Event};
+pub(crate) use buf::{Address, Buf, Link, Links, Slot};
+pub(crate) use connection::{Connection, Event, clock, wall_clock};
 pub(crate) use file::TempFile;
 pub(crate) use log::{Format, Level, debug, error};
-pub(crate) use pipe::{FilterError, Pipe, clock, wall_clock};
+pub(crate) use pipe::{FilterError, Pipe};
 pub(crate) use state::{Counts, End, Linger, Loan, Progress, Segment, State, may_open_file};
+
+/// The pipe cannot go on, `NGX_ABORT`: nginx has to finalize the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Abort;
 
 /// Ends the process, abort(3).
 #[cfg(all(debug_assertions, not(any(test, feature = "std"))))]

@@ -6,9 +6,11 @@ use core::ffi::c_int;
 use super::bindings::{
     self, NGX_ERROR, ngx_buf_tag_t, ngx_event_pipe_s, ngx_int_t, ngx_msec_t, off_t, time_t,
 };
-use super::chain::{Buf, Link, Slot};
-use super::event::{Connection, Data};
+use super::buf::{Buf, Link, Slot};
+use super::connection::{Connection, Data};
 use super::file::TempFile;
+#[cfg(ngx_threads)]
+use super::file::{ThreadContext, ThreadHandler, ThreadTask};
 use super::handle::handle;
 use super::log::Log;
 use super::pool::Pool;
@@ -135,23 +137,6 @@ type LastIn = *mut *mut bindings::ngx_chain_t;
 type InputFilter = bindings::ngx_event_pipe_input_filter_pt;
 type OutputFilter = bindings::ngx_event_pipe_output_filter_pt;
 
-/// A context that belongs to the thread handler.
-#[cfg(ngx_threads)]
-pub(crate) type ThreadContext = *mut core::ffi::c_void;
-
-/// A task of the thread pool.
-#[cfg(ngx_threads)]
-pub(crate) type ThreadTask = *mut bindings::ngx_thread_task_t;
-
-/// A function that hands a task to the thread pool.
-#[cfg(ngx_threads)]
-pub(crate) type ThreadHandler = Option<
-    unsafe extern "C" fn(
-        task: *mut bindings::ngx_thread_task_t,
-        file: *mut bindings::ngx_file_t,
-    ) -> ngx_int_t,
->;
-
 /// A filter returned `NGX_ERROR`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FilterError;
@@ -189,6 +174,20 @@ impl<'p> Pipe<'p> {
         let raw = unsafe { Buf::from_non_null(raw) };
 
         body(pipe, raw)
+    }
+
+    /// Whether nothing more is to be expected of upstream.
+    pub(crate) fn upstream_finished(self) -> bool {
+        self.upstream_eof() || self.upstream_error() || self.upstream_done()
+    }
+
+    /// Whether data can be sent at once: the client's socket takes it, no rate
+    /// limit delays it, and the connection serves this pipe's request.
+    pub(crate) fn client_ready(self) -> bool {
+        let client = self.downstream();
+        let event = client.write();
+
+        client.data() == self.output_ctx() && event.ready() && !event.delayed()
     }
 
     /// Where the next buffer of `in` is to be linked; meaningful only while
@@ -248,13 +247,6 @@ impl<'p> Pipe<'p> {
         filtered(unsafe { filter(self.output_ctx(), chain) })
     }
 
-    /// Whether the output, or a filter before it, has something that it would
-    /// go on with if asked.
-    pub(crate) fn output_holds(self) -> bool {
-        // SAFETY: a pipe whose owner has set its output.
-        unsafe { bindings::ngx_event_pipe_glue_output_holds(self.as_raw()) != 0 }
-    }
-
     /// Sorts what was handed to the output filter: what has been sent goes to
     /// `free`, the rest to `busy`. `ngx_chain_update_chains`.
     pub(crate) fn update_chains(self, sent: Option<Link<'p>>) {
@@ -298,16 +290,4 @@ fn filtered(rc: ngx_int_t) -> Result<(), FilterError> {
     } else {
         Ok(())
     }
-}
-
-/// The time in milliseconds since an unknown moment, as nginx has cached it.
-pub(crate) fn clock() -> ngx_msec_t {
-    // SAFETY: a variable that the event loop keeps, in this very thread.
-    unsafe { bindings::ngx_current_msec }
-}
-
-/// The wall clock in seconds, as nginx has cached it: `ngx_time`.
-pub(crate) fn wall_clock() -> time_t {
-    // SAFETY: reads a variable that the event loop keeps.
-    unsafe { bindings::ngx_event_pipe_glue_time() }
 }

@@ -2,7 +2,7 @@
 //! has. What is allocated here goes when the request does.
 
 use super::bindings::{self, ngx_pool_s};
-use super::chain::{Address, Buf, Link};
+use super::buf::{Address, Buf, Link};
 use super::handle::handle;
 
 handle! {

@@ -2,6 +2,7 @@
 //! state and the settings of its location, and for each worker what it lends.
 //! The structures are declared in `nginx-module/ngx_event_pipe_glue.h`.
 
+use super::Abort;
 use super::bindings::{
     self, NGX_EVENT_PIPE_END_CLIENT_ERROR, NGX_EVENT_PIPE_END_COMPLETE,
     NGX_EVENT_PIPE_END_INTERNAL_ERROR, NGX_EVENT_PIPE_END_UPSTREAM_CLOSED,
@@ -12,11 +13,10 @@ use super::bindings::{
     ngx_event_pipe_settings_t, ngx_event_pipe_state_t, ngx_flag_t, ngx_int_t, ngx_msec_t,
     ngx_uint_t, off_t,
 };
-use super::chain::{Buf, Link};
+use super::buf::{Buf, Link};
 use super::file::TempFile;
 use super::handle::handle;
 use super::pipe::Pipe;
-use crate::Abort;
 
 handle! {
     /// The state of a pipe, `ngx_event_pipe_state_t`. It lives in the request's
@@ -47,17 +47,18 @@ handle! {
     value on_disk: off_t => on_disk, set_on_disk;
     /// The steady clock when the response started.
     value started: ngx_msec_t => started;
-    /// The client has not taken what it was expected to: nothing more is
-    /// expected of it.
-    flag narrow: (narrow_raw, set_narrow_raw) => narrow, set_narrow;
+    /// The kernel's figure of what the client takes was too high: the busy size limits
+    /// the rest of the response.
+    flag overestimated: (overestimated_raw, set_overestimated_raw) => overestimated, set_overestimated;
     /// Writing to disk has failed: it is not tried again.
     flag memory_only: (memory_only_raw, set_memory_only_raw) => memory_only, set_memory_only;
-    /// The client holds upstream back.
-    flag behind: (behind_raw, set_behind_raw) => behind, set_behind;
-    /// For that, upstream's read event is delayed.
-    flag waiting: (waiting_raw, set_waiting_raw) => waiting, set_waiting;
-    /// Since when it has been so.
-    value behind_since: ngx_msec_t => behind_since, set_behind_since;
+    /// All raw buffers are full and the client takes nothing.
+    flag client_lags: (client_lags_raw, set_client_lags_raw) => client_lags, set_client_lags;
+    /// The pipe has delayed upstream's read event until `event_pipe_spill_delay` is
+    /// over.
+    flag delayed_by_us: (delayed_by_us_raw, set_delayed_by_us_raw) => delayed_by_us, set_delayed_by_us;
+    /// The steady clock when `client_lags` became true.
+    value lags_since: ngx_msec_t => lags_since, set_lags_since;
     /// What upstream has sent goes to the client at once.
     flag stream: (stream_raw, set_stream_raw) => stream;
     /// The client of the stream must not be given ever older parts of it.
@@ -164,9 +165,9 @@ handle! {
     /// The last turn has left upstream held back.
     flag blocked: (blocked_raw, set_blocked_raw) => blocked, set_blocked;
     /// The last turn has left something that the client is to take.
-    flag waiting: (waiting_raw, set_waiting_raw) => waiting, set_waiting;
+    flag awaits_client: (awaits_client_raw, set_awaits_client_raw) => awaits_client, set_awaits_client;
     /// The output was given all there is.
-    flag rest: (rest_raw, set_rest_raw) => rest, set_rest;
+    flag final_flush_started: (final_flush_started_raw, set_final_flush_started_raw) => final_flush_started, set_final_flush_started;
     /// Nobody wants the body but a cache.
     flag header_only: (header_only_raw, set_header_only_raw) => header_only;
 }
@@ -374,17 +375,14 @@ impl<'p> State<'p> {
     }
 
     /// Takes a loan from the worker; `None` if it has lent what it may, or if
-    /// there is no memory. It is the state's until it is given back, which
-    /// nginx does when it destroys the pool at the latest.
+    /// there is no memory. The caller keeps the loan in the state until it is given
+    /// back, which nginx does when it destroys the pool at the latest.
     pub(crate) fn borrow(self) -> Option<Loan<'p>> {
         // SAFETY: a live state, whose pipe is the one at hand.
         let loan = unsafe { bindings::ngx_event_pipe_glue_borrow(self.as_raw()) };
 
         // SAFETY: null, or a structure that stays until it is given back.
-        let loan = unsafe { Loan::from_raw(loan) };
-        self.set_loan(loan);
-
-        loan
+        unsafe { Loan::from_raw(loan) }
     }
 }
 
@@ -398,61 +396,5 @@ impl<'p> Pipe<'p> {
 
         // SAFETY: null, or a structure in the pipe's pool.
         unsafe { State::from_raw(state) }
-    }
-
-    /// Whether nobody refers to a file any more once the pipe's file buffers of
-    /// it are sent; false also if that is not known.
-    pub(crate) fn may_close(self) -> bool {
-        // SAFETY: a pipe that has a state, so it is a request's.
-        unsafe { bindings::ngx_event_pipe_glue_may_close(self.as_raw()) != 0 }
-    }
-
-    /// Whether a thread, or the kernel, has something to do for the request:
-    /// `r->aio`.
-    #[cfg(ngx_threads)]
-    pub(crate) fn request_aio(self) -> bool {
-        // SAFETY: a pipe that has a state, so it is a request's.
-        unsafe { bindings::ngx_event_pipe_glue_aio(self.as_raw()) != 0 }
-    }
-
-    /// Whether a raw buffer's data seems to end with the end of the response.
-    pub(crate) fn seems_ended(self, raw: Buf<'p>) -> bool {
-        // SAFETY: a pipe that has a state, so it is a request's, and one of its
-        // raw buffers, whose memory it still has.
-        unsafe { bindings::ngx_event_pipe_glue_seems_ended(self.as_raw(), raw.as_raw()) != 0 }
-    }
-
-    /// Whether the connection to upstream is still this pipe's: nginx may have
-    /// closed it, or be using it for another request, without a word.
-    pub(crate) fn has_upstream(self) -> bool {
-        // SAFETY: a pipe that has a state, so it is a request's.
-        unsafe { bindings::ngx_event_pipe_glue_has_upstream(self.as_raw()) != 0 }
-    }
-
-    /// Restarts the timer of whoever waits for the client, if it runs.
-    pub(crate) fn restart_send_timer(self) {
-        // SAFETY: a pipe that has a state, so it is a request's.
-        unsafe { bindings::ngx_event_pipe_glue_restart_send_timer(self.as_raw()) }
-    }
-
-    /// Logs that upstream has timed out, and has the pipe called for it.
-    pub(crate) fn give_up_upstream(self) {
-        // SAFETY: a pipe that has a state, so it is a request's, and whose
-        // connection to upstream is its own, says the caller.
-        unsafe { bindings::ngx_event_pipe_glue_give_up_upstream(self.as_raw()) }
-    }
-
-    /// The request gives up what was to be kept of this response, in a cache or
-    /// as a stored file. The file itself stays open.
-    pub(crate) fn discard(self) {
-        // SAFETY: a pipe that has a state, so it is a request's, with its file.
-        unsafe { bindings::ngx_event_pipe_glue_discard(self.as_raw()) }
-    }
-
-    /// How many bytes the client takes without making anybody wait, as far as
-    /// can be seen from here; 0 if it cannot be seen.
-    pub(crate) fn room(self) -> usize {
-        // SAFETY: a pipe that has a state, so it is a request's.
-        unsafe { bindings::ngx_event_pipe_glue_room(self.as_raw()) }
     }
 }

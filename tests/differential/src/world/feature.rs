@@ -407,7 +407,7 @@ impl World {
 
     /// Whether upstream waits until the client catches up.
     pub(super) fn is_delayed_by_pipe(&self) -> bool {
-        self.extra.state.waiting() != 0
+        self.extra.state.delayed_by_us() != 0
     }
 
     /// Whether what the client does not take must not go to disk.
@@ -682,7 +682,7 @@ unsafe extern "C" fn ngx_event_pipe_glue_add_timer(
     timer: n::ngx_msec_t,
 ) {
     let w = world();
-    if w.extra.state.waiting() != 0 {
+    if w.extra.state.delayed_by_us() != 0 {
         // Spilling waits.
         w.act();
     }

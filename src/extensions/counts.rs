@@ -7,10 +7,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::Abort;
-use crate::linger;
-use crate::nginx::{Counts, End, Linger, Link, Links, Pipe, Slot, State, off_t};
-use crate::read::{downstream_ready, upstream_finished};
+use crate::extensions::linger;
+use crate::nginx::{Abort, Counts, End, Linger, Link, Links, Pipe, Slot, State, off_t};
 
 /// Where the pipe counts; `None` if it has no state.
 fn counts<'p>(p: Pipe<'p>) -> Option<Counts<'p>> {
@@ -24,22 +22,21 @@ pub(crate) fn unsent(chain: Option<Link<'_>>) -> off_t {
         .fold(0, off_t::saturating_add)
 }
 
-/// Upstream was read.
-pub(crate) fn read(p: Pipe<'_>) {
-    if let Some(counts) = counts(p) {
-        counts.set_reads(counts.reads().wrapping_add(1));
-    }
-}
+/// Notes that upstream was read: `size` bytes, or the end, or nothing.
+pub(crate) fn received(p: Pipe<'_>, size: isize, is_lent: bool) {
+    let Some(counts) = counts(p) else {
+        return;
+    };
 
-/// `size` bytes were received into a loan.
-pub(crate) fn lent(p: Pipe<'_>, size: isize) {
-    if let Some(counts) = counts(p) {
+    counts.set_reads(counts.reads().wrapping_add(1));
+
+    if is_lent && size > 0 {
         counts.set_loans(counts.loans().wrapping_add(1));
         counts.set_lent(counts.lent().saturating_add(size as off_t));
     }
 }
 
-/// The input filter was run; `end` is where `in` ended before.
+/// Notes that the input filter has run; `end` is where `in` ended before.
 pub(crate) fn queued<'p>(p: Pipe<'p>, end: Option<Slot<'p>>) {
     let Some(counts) = counts(p) else {
         return;
@@ -53,10 +50,10 @@ pub(crate) fn queued<'p>(p: Pipe<'p>, end: Option<Slot<'p>>) {
     counts.set_queued(counts.queued().saturating_add(unsent(added)));
 }
 
-/// `size` bytes of `in` were written to the temporary file.
+/// Notes that `size` bytes of `in` were written to the temporary file.
 pub(crate) fn spilled(p: Pipe<'_>, size: isize) {
     if p.cacheable() {
-        // They would have been anyway.
+        // They are written in any case, not because the client is slow.
         return;
     }
 
@@ -65,8 +62,8 @@ pub(crate) fn spilled(p: Pipe<'_>, size: isize) {
     }
 }
 
-/// The output is given `bytes` more.
-pub(crate) fn write(p: Pipe<'_>, bytes: off_t) {
+/// Notes that the output is about to be given `bytes` more.
+pub(crate) fn before_output(p: Pipe<'_>, bytes: off_t) {
     if let Some(counts) = counts(p) {
         counts.set_writes(counts.writes().wrapping_add(1));
         counts.set_passed(counts.passed().saturating_add(bytes));
@@ -75,8 +72,8 @@ pub(crate) fn write(p: Pipe<'_>, bytes: off_t) {
     }
 }
 
-/// What the output was given is sorted into `free` and `busy`.
-pub(crate) fn written(p: Pipe<'_>) {
+/// Notes that what the output was given has been sorted into `free` and `busy`.
+pub(crate) fn after_output(p: Pipe<'_>) {
     if p.busy().is_some() {
         return;
     }
@@ -86,14 +83,14 @@ pub(crate) fn written(p: Pipe<'_>) {
     }
 }
 
-/// What the output is given last, and what it held before: from here on, nothing
-/// is sorted any more.
-pub(crate) struct Rest<'p> {
+/// `busy`, `out` and `in` before the final flush. nginx does not sort chains after
+/// it, so what was sent is found by comparing the unsent bytes before and after.
+pub(crate) struct FinalFlush<'p> {
     chains: [Option<Link<'p>>; 3],
     bytes: off_t,
 }
 
-impl Rest<'_> {
+impl FinalFlush<'_> {
     fn unsent(&self) -> off_t {
         self.chains
             .into_iter()
@@ -103,28 +100,28 @@ impl Rest<'_> {
 }
 
 /// The output is about to be given all there is.
-pub(crate) fn start_rest<'p>(p: Pipe<'p>) -> Option<Rest<'p>> {
+pub(crate) fn start_final_flush<'p>(p: Pipe<'p>) -> Option<FinalFlush<'p>> {
     let counts = counts(p)?;
 
-    if !counts.rest() {
-        counts.set_rest(true);
+    if !counts.final_flush_started() {
+        counts.set_final_flush_started(true);
         counts.set_held(unsent(p.busy()));
     }
 
-    let mut rest = Rest {
+    let mut flush = FinalFlush {
         chains: [p.busy(), p.out(), p.input()],
         bytes: 0,
     };
-    rest.bytes = rest.unsent();
+    flush.bytes = flush.unsent();
 
-    Some(rest)
+    Some(flush)
 }
 
-/// The output was given all of it. (If a thread had to be waited for in
-/// between, what was sent meanwhile is not known to be.)
-pub(crate) fn rest_written<'p>(p: Pipe<'p>, rest: Option<Rest<'p>>) {
-    if let Some((counts, rest)) = counts(p).zip(rest) {
-        let sent = rest.bytes.saturating_sub(rest.unsent());
+/// The output was given all of it. (If a thread had to be waited for in between, what
+/// was sent meanwhile is not known to be sent.)
+pub(crate) fn end_final_flush<'p>(p: Pipe<'p>, flush: Option<FinalFlush<'p>>) {
+    if let Some((counts, flush)) = counts(p).zip(flush) {
+        let sent = flush.bytes.saturating_sub(flush.unsent());
 
         counts.set_held(counts.held().saturating_sub(sent));
     }
@@ -153,11 +150,11 @@ pub(crate) fn end_turn(p: Pipe<'_>, result: Result<(), Abort>) {
 
     let goes_on = result.is_ok();
 
-    if goes_on && !p.downstream_error() && !downstream_ready(p) {
+    if goes_on && !p.downstream_error() && !p.client_ready() {
         measure(p, counts);
     }
 
-    counts.set_waiting(goes_on && client_is_awaited(p, counts));
+    counts.set_awaits_client(goes_on && client_is_awaited(p, counts));
     set_blocked(counts, goes_on && upstream_is_held_back(p));
 }
 
@@ -206,7 +203,7 @@ fn measure(p: Pipe<'_>, counts: Counts<'_>) {
         return;
     }
 
-    if !counts.rest() {
+    if !counts.final_flush_started() {
         counts.set_held(unsent(p.busy()));
     }
 
@@ -226,19 +223,19 @@ fn client_is_awaited(p: Pipe<'_>, counts: Counts<'_>) -> bool {
         && !event.delayed()
 }
 
-/// Upstream is read until it has no more: if there may be more, no buffer is
-/// free, and nothing could be spilled, or not yet. Unless a rate limit delays it,
-/// or it is not to be read any more.
+/// Whether the turn has left bytes in upstream's socket because no buffer is free, and
+/// nothing could be spilled, or not yet. A rate limit does not hold upstream back, nor
+/// is upstream held back when it is not to be read any more.
 fn upstream_is_held_back(p: Pipe<'_>) -> bool {
     let Some(upstream) = p.upstream().filter(|upstream| upstream.is_open()) else {
         return false;
     };
 
-    if upstream_finished(p) || linger::reason(p).is_some() {
+    if p.upstream_finished() || linger::reason(p).is_some() {
         return false;
     }
 
-    let waits_for_client = p.state().is_some_and(State::waiting);
+    let waits_for_client = p.state().is_some_and(State::delayed_by_us);
 
     waits_for_client || (upstream.read().ready() && !upstream.read().delayed())
 }

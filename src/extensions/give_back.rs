@@ -1,17 +1,17 @@
-//! When upstream is finished, the output is given all there is, and nginx does
-//! not call the pipe any more. What the output holds then still keeps memory of
-//! the worker's and temporary files: they go back when it has been sent, not only
-//! when the request ends. (Under nginx a response has one file, until the end.)
+//! When upstream is finished, the output is given all there is, and nginx does not
+//! call the pipe any more. What the output holds then still keeps a loan of the
+//! worker's and temporary files: both go back when it has been sent, not only when the
+//! request ends. (Under nginx, a response has one file, until the request ends.)
 //!
-//! Who may still hold a buffer: whoever it was handed to, until its data is taken
-//! off it, which the pipe sees by the buffer's own position. That is the rule by
-//! which nginx receives into a raw buffer again, and of a file `segments` has a
-//! stricter one. After an error of the output nothing is known, so all stays.
+//! Who may still hold a buffer: whoever was given the buffer, until its data is taken
+//! off it, which the pipe sees by the buffer's own position. That is the rule by which
+//! nginx receives into a raw buffer again; for a file, `segments` has a stricter one.
+//! After an error of the output nothing is known, so everything stays.
 
 #![forbid(unsafe_code)]
 
+use crate::extensions::{lend, segments};
 use crate::nginx::{Buf, Link, Pipe, State, ngx_msec_t};
-use crate::{lend, segments};
 
 /// How often the client is looked at in the course of its time-out, and how
 /// rarely, in milliseconds.
@@ -23,8 +23,8 @@ pub(crate) fn interval(p: Pipe<'_>) -> ngx_msec_t {
     (p.send_timeout() / LOOKS).clamp(1, RAREST)
 }
 
-/// The output is about to be given the last of `out` and `in`.
-pub(crate) fn hand_over(p: Pipe<'_>) {
+/// Notes what the output is about to be given: the last of `out` and `in`.
+pub(crate) fn start_final_flush(p: Pipe<'_>) {
     let Some(state) = p.state() else {
         return;
     };
@@ -49,7 +49,7 @@ fn joined<'p>(first: Option<Link<'p>>, second: Option<Link<'p>>) -> Option<Link<
 }
 
 /// The output has been given everything, and the pipe is at its end.
-pub(crate) fn finish(p: Pipe<'_>) {
+pub(crate) fn end_final_flush(p: Pipe<'_>) {
     if let Some(state) = p.state() {
         state.set_finished(true);
         give_back_sent(p, state);
@@ -73,7 +73,7 @@ pub(crate) fn give_back_sent<'p>(p: Pipe<'p>, state: State<'p>) {
 
     if !is_held(state) {
         // What is still lent to the pipe was dropped by the input filter.
-        lend::take_back(p);
+        lend::give_back_any(p);
     }
 }
 
@@ -93,7 +93,7 @@ fn done<'p>(p: Pipe<'p>, buf: Buf<'p>) {
     if buf.temp_file() {
         segments::done(p, buf);
     } else if let Some(raw) = buf.shadow().filter(|_| buf.last_shadow()) {
-        lend::returns(p, raw);
+        lend::give_back(p, raw);
     }
 }
 

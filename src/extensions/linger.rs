@@ -9,10 +9,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::Abort;
-use crate::nginx::{Linger, Pipe, State};
-use crate::read::{downstream_ready, upstream_finished};
-use crate::stream;
+use crate::nginx::{Abort, Linger, Pipe, State};
 
 /// The state of a pipe that reads nothing more, and why it does not.
 fn state<'p>(p: Pipe<'p>) -> Option<(State<'p>, Linger)> {
@@ -114,31 +111,28 @@ pub(crate) fn follows_up(p: Pipe<'_>) -> bool {
     p.busy().is_some() && reason(p).is_some()
 }
 
-/// At the end of a turn: when the output has been given everything, no filter is
-/// to keep anything back. (Where the last bytes have told of the end, nginx does that.)
-pub(crate) fn flush(p: Pipe<'_>) -> Result<(), Abort> {
-    let Some((state, _)) = state(p).filter(|_| !upstream_finished(p)) else {
-        return Ok(());
+/// Whether the output is to be flushed at the end of a turn: the output has been given
+/// everything, and no filter is to keep anything back. (Where the last bytes have told
+/// of the end, nginx flushes.)
+pub(crate) fn owes_flush(p: Pipe<'_>) -> bool {
+    let Some((state, _)) = state(p).filter(|_| !p.upstream_finished()) else {
+        return false;
     };
 
-    let may_flush = !is_at_work(p) && !p.downstream_error() && downstream_ready(p);
+    let may_flush = !is_at_work(p) && !p.downstream_error() && p.client_ready();
 
-    if may_flush && (!state.flushed() || p.output_holds()) {
-        stream::flush_output(p, state)?;
-    }
-
-    Ok(())
+    may_flush && (!state.flushed() || p.output_holds())
 }
 
 /// How the response ends, when the client has got everything; `None` as long as
 /// it has not.
 pub(crate) fn end(p: Pipe<'_>) -> Option<Result<(), Abort>> {
-    let (state, why) = state(p).filter(|_| !upstream_finished(p))?;
+    let (state, why) = state(p).filter(|_| !p.upstream_finished())?;
 
     // A filter may hold a little without a word until it is flushed.
     let may_hold = p.output_holds() || !state.flushed();
 
-    if !p.downstream_error() && (is_at_work(p) || (may_hold && !downstream_ready(p))) {
+    if !p.downstream_error() && (is_at_work(p) || (may_hold && !p.client_ready())) {
         return None;
     }
 

@@ -1,9 +1,8 @@
-//! The temporary files of a response that is not kept: a new one follows when
-//! one is large enough, and each is closed when all of it has been sent. So
-//! `max_temp_file_size` is a limit of what is on disk at a time. (Under nginx
-//! there is one file, and a limit of all that ever was in it: then upstream
-//! waits until the client has the whole file, and often does not.)
-//! `event_pipe_spill_segments off` leaves it at nginx's way.
+//! `event_pipe_spill_segments`: a response that is not kept is spilled to several
+//! temporary files, one after the other, and each is closed when all of it has been
+//! sent. So `max_temp_file_size` limits what is on disk at a time. (Under nginx there
+//! is one file, and the limit is for all that was ever written to it: then upstream
+//! waits until the client has the whole file.)
 //!
 //! No byte of a file is ever written again, because the kernel may still be
 //! sending it. It keeps what it needs of a file that is closed.
@@ -32,13 +31,16 @@ fn state<'p>(p: Pipe<'p>) -> Option<State<'p>> {
         .filter(|state| !p.cacheable() && state.segments().is_some())
 }
 
-/// Bytes of a file, and those of the limit that must not wait to be sent so
-/// that there is always room on disk for a part of a file that has been.
+/// The sizes for a pipe's directives.
 fn sizes(p: Pipe<'_>) -> (off_t, off_t) {
-    let limit = p.max_temp_file_size();
-    let size = (limit / PARTS)
-        .min(LARGEST)
-        .max(p.temp_file_write_size() as off_t);
+    sizes_for(p.max_temp_file_size(), p.temp_file_write_size() as off_t)
+}
+
+/// The size at which a file is full, and the reserve, in bytes: unsent data may use
+/// only the limit without the reserve. A file frees its disk space as a whole, so
+/// without a reserve, upstream would stall until all of one file is sent.
+fn sizes_for(limit: off_t, write_size: off_t) -> (off_t, off_t) {
+    let size = (limit / PARTS).min(LARGEST).max(write_size);
 
     // With a very small limit, one file is sent as a whole before the next.
     let reserve = if size <= limit / 2 { size } else { 0 };
@@ -46,9 +48,10 @@ fn sizes(p: Pipe<'_>) -> (off_t, off_t) {
     (size, reserve)
 }
 
-/// Before something that is not kept is spilled: makes sure that it goes to a
-/// file that may take it. Without memory or a descriptor, that is the last one.
-pub(crate) fn prepare(p: Pipe<'_>) {
+/// Chooses the file for what is spilled next: starts a new one when the current one is
+/// full. Without memory or a descriptor for a new one, the current file grows on.
+/// (nginx: there is one file.)
+pub(crate) fn choose_file(p: Pipe<'_>) {
     let Some(state) = begin(p) else {
         return;
     };
@@ -122,8 +125,8 @@ fn follow<'p>(p: Pipe<'p>, state: State<'p>) -> Option<()> {
     Some(())
 }
 
-/// Bytes that count for the limit: those on disk, and those among them that wait
-/// to be sent with the reserve, which is for the next file.
+/// How many bytes of the limit are used: those on disk, or if that is more, those that
+/// wait to be sent and the reserve. (nginx: those of the file.)
 pub(crate) fn used<'p>(p: Pipe<'p>, file: TempFile<'p>) -> off_t {
     let Some(state) = state(p) else {
         return file.offset();
@@ -158,21 +161,22 @@ fn sent_of<'p>(p: Pipe<'p>, oldest: Segment<'p>) -> off_t {
         .map_or(0, Buf::file_pos)
 }
 
-/// So many bytes are in the file now, a file buffer of their own included.
-pub(crate) fn written(p: Pipe<'_>, size: off_t) {
+/// Notes that the current file has grown by so many bytes.
+pub(crate) fn grown(p: Pipe<'_>, size: off_t) {
     if let Some(state) = state(p) {
         state.set_on_disk(state.on_disk().wrapping_add(size));
     }
 }
 
-/// There is one more file buffer.
+/// Notes that there is one more file buffer of the current file.
 pub(crate) fn linked(p: Pipe<'_>) {
     if let Some(last) = state(p).and_then(State::last_segment) {
         last.set_awaited(last.awaited().wrapping_add(1));
     }
 }
 
-/// A file buffer has been sent, or nobody wants it.
+/// A file buffer has been sent, or nobody wants it any more: closes its file if that
+/// was the last one. (nginx: nothing.)
 pub(crate) fn done<'p>(p: Pipe<'p>, buf: Buf<'p>) {
     let Some(state) = state(p) else {
         return;
@@ -216,5 +220,33 @@ fn close_sent<'p>(p: Pipe<'p>, state: State<'p>) {
             oldest.set_next(state.spare_segments());
             state.set_spare_segments(Some(oldest));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sizes_for;
+
+    const M: i64 = 1 << 20;
+
+    #[test]
+    fn a_file_is_an_eighth_of_the_limit_with_a_reserve_as_large() {
+        assert_eq!(sizes_for(64 * M, 16 << 10), (8 * M, 8 * M));
+    }
+
+    #[test]
+    fn a_file_is_never_larger_than_64_mib() {
+        assert_eq!(sizes_for(1024 * M, 16 << 10), (64 * M, 64 * M));
+        assert_eq!(sizes_for(512 * M + 8, 16 << 10), (64 * M, 64 * M));
+    }
+
+    #[test]
+    fn a_file_takes_one_write_at_least() {
+        assert_eq!(sizes_for(2 * M, M), (M, M));
+    }
+
+    #[test]
+    fn a_very_small_limit_leaves_no_reserve() {
+        assert_eq!(sizes_for(24 << 10, 16 << 10), (16 << 10, 0));
     }
 }

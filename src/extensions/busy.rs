@@ -70,8 +70,9 @@ fn sort_and_count<'p>(
     });
 }
 
-/// Each raw buffer counts once: neighbouring shadows with the same start are of
-/// one raw buffer. That with the start `counted` counts elsewhere.
+/// The memory of the raw buffers whose shadows these are, in bytes. Each raw buffer
+/// counts once: neighbouring shadows with the same start are of one raw buffer. The
+/// raw buffer with the start `counted` is left out, because it is counted elsewhere.
 fn memory<'p>(links: impl Iterator<Item = Link<'p>>, mut counted: Address) -> usize {
     let mut bytes: usize = 0;
 

@@ -1,16 +1,17 @@
-//! Connections and their events: `ngx_connection_t`, `ngx_event_t`.
+//! Connections, their events, and the clocks that events are timed by:
+//! `ngx_connection_t`, `ngx_event_t`.
 
 #[cfg(ngx_have_kqueue)]
 use core::ffi::c_int;
 use core::ffi::c_void;
 
+use super::Abort;
 use super::bindings::{
     self, NGX_ERROR, NGX_EVENT_PIPE_GLUE_CLOSE_EVENT, NGX_OK, ngx_connection_s, ngx_event_s,
-    ngx_fd_t, ngx_int_t, ngx_msec_t, ngx_uint_t, off_t,
+    ngx_fd_t, ngx_int_t, ngx_msec_t, ngx_uint_t, off_t, time_t,
 };
-use super::chain::Link;
+use super::buf::Link;
 use super::handle::handle;
-use crate::Abort;
 
 handle! {
     /// A connection, `ngx_connection_t`.
@@ -47,7 +48,7 @@ impl Connection<'_> {
 
     /// How many bytes can be received without waiting, by the kernel's word;
     /// `None` if that is not known. `ngx_socket_nread`, at most once an event.
-    pub(crate) fn waiting(self) -> Option<usize> {
+    pub(crate) fn bytes_available(self) -> Option<usize> {
         // SAFETY: an open connection.
         match unsafe { bindings::ngx_event_pipe_glue_waiting(self.as_raw()) } {
             0 => None,
@@ -107,9 +108,34 @@ impl Event<'_> {
     }
 
     /// Stops the running timer, `ngx_del_timer`.
-    pub(crate) fn del_timer(self) {
+    fn del_timer(self) {
         // SAFETY: as for `add_timer`; the caller has looked at `timer_set`.
         unsafe { bindings::ngx_event_pipe_glue_del_timer(self.as_raw()) }
+    }
+
+    /// Whether the peer is waited for, so that a time-out runs.
+    pub(crate) fn is_awaited(self) -> bool {
+        self.active() && !self.ready() && !self.delayed()
+    }
+
+    /// Stops the timer if it runs.
+    pub(crate) fn stop_timer(self) {
+        if self.timer_set() {
+            self.del_timer();
+        }
+    }
+
+    /// Does not look at this event for so many milliseconds: then the timer wakes its
+    /// handler.
+    pub(crate) fn delay(self, timer: ngx_msec_t) {
+        self.set_delayed(true);
+        self.add_timer(timer);
+    }
+
+    /// Ends a delay before its time.
+    pub(crate) fn end_delay(self) {
+        self.set_delayed(false);
+        self.stop_timer();
     }
 
     /// Asks to be told when there is something to read, or with `close` that
@@ -143,4 +169,16 @@ fn done(rc: ngx_int_t) -> Result<(), Abort> {
     } else {
         Err(Abort)
     }
+}
+
+/// The time in milliseconds since an unknown moment, as nginx has cached it.
+pub(crate) fn clock() -> ngx_msec_t {
+    // SAFETY: a variable that the event loop keeps, in this very thread.
+    unsafe { bindings::ngx_current_msec }
+}
+
+/// The wall clock in seconds, as nginx has cached it: `ngx_time`.
+pub(crate) fn wall_clock() -> time_t {
+    // SAFETY: reads a variable that the event loop keeps.
+    unsafe { bindings::ngx_event_pipe_glue_time() }
 }

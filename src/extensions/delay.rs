@@ -1,0 +1,50 @@
+//! `event_pipe_spill_delay`: spilling waits for so long, in the hope that the client
+//! catches up. Until then the client holds upstream back. (Under nginx, all of a
+//! response goes through the disk if its client is a little slower than upstream.)
+//!
+//! When neither side has an event meanwhile, the timer of upstream's read event wakes
+//! the pipe, as it does for `proxy_limit_rate`: nothing could be received anyway.
+
+#![forbid(unsafe_code)]
+
+use crate::nginx::{Pipe, State, clock, ngx_msec_t};
+
+/// Notes that a pass over upstream begins. Tells whether upstream's read event was
+/// delayed by this extension: the delay is over.
+pub(crate) fn stop_waiting(p: Pipe<'_>) -> bool {
+    let Some(state) = p.state() else {
+        return false;
+    };
+
+    if [p.input(), p.writing(), p.out(), p.busy()] == [None; 4] {
+        state.set_client_lags(false);
+    }
+
+    let was_delayed = state.delayed_by_us();
+    state.set_delayed_by_us(false);
+
+    was_delayed
+}
+
+/// How long to wait before something is spilled, in milliseconds: if not for 0,
+/// upstream's read event is to be delayed for so long. Notes that the client lags.
+/// (nginx: 0.)
+pub(crate) fn wait(p: Pipe<'_>) -> ngx_msec_t {
+    p.state().map_or(0, time_left)
+}
+
+fn time_left(state: State<'_>) -> ngx_msec_t {
+    let now = clock();
+
+    if !state.client_lags() {
+        state.set_client_lags(true);
+        state.set_lags_since(now);
+    }
+
+    let waited = now.wrapping_sub(state.lags_since());
+    let left = state.settings().spill_delay().saturating_sub(waited);
+
+    state.set_delayed_by_us(left > 0);
+
+    left
+}

@@ -1,0 +1,159 @@
+//! `event_pipe_separate_timeouts`: how long either side is waited for. A timer is
+//! restarted when its own side has made progress, and left alone when only the other
+//! has. (Under nginx, whatever happens on either side restarts both.)
+//!
+//! A peer makes progress when it takes or sends something at its own end, below the
+//! buffers of TLS, of HTTP/2 and of the socket. The pipe hears of those buffers only
+//! when they are full or empty. So while the client is waited for, its progress is
+//! looked at between the turns as well: at every sixteenth of `send_timeout`. A
+//! client that takes nothing is given up after that time and a sixteenth of it at the
+//! latest. This goes on when the pipe is at its end, until the client has everything.
+//! Where there is no way to tell what the client does, its timer is nginx's.
+//!
+//! As long as the client has something to take, upstream's event has no timer, because
+//! that would end the response. Instead the watch gives upstream up in time (`linger`).
+
+#![forbid(unsafe_code)]
+
+use crate::extensions::{give_back, linger};
+use crate::nginx::{Connection, Linger, Pipe, Progress, State, clock, ngx_msec_t};
+
+/// The state of a pipe whose timers are separate.
+fn state<'p>(p: Pipe<'p>) -> Option<State<'p>> {
+    p.state()
+        .filter(|state| state.settings().separate_timeouts())
+}
+
+/// Times upstream at the end of a turn. Tells whether this extension does so; if not,
+/// the timer is nginx's.
+pub(crate) fn time_upstream<'p>(p: Pipe<'p>, upstream: Connection<'p>) -> bool {
+    let Some(state) = state(p) else {
+        return false;
+    };
+
+    restart_upstream_timer(p, upstream, state);
+
+    true
+}
+
+fn restart_upstream_timer<'p>(p: Pipe<'p>, upstream: Connection<'p>, state: State<'p>) {
+    let event = upstream.read();
+    let progressed = state.upstream_progressed();
+
+    if progressed || !event.is_awaited() {
+        state.set_upstream_since(clock());
+    }
+
+    if event.delayed() {
+        // The timer is that of a rate limit, or of the wait before spilling.
+        return;
+    }
+
+    let left = left(state.upstream_since(), p.read_timeout());
+
+    if !event.is_awaited() || state.linger().is_some() {
+        event.stop_timer();
+    } else if linger::owes_client(p) {
+        event.stop_timer();
+        state.watch(left);
+    } else if progressed || !event.timer_set() {
+        event.add_timer(left);
+    }
+}
+
+/// Times the client at the end of a turn. Tells whether this extension does so; if not,
+/// the timer is nginx's.
+pub(crate) fn time_client<'p>(p: Pipe<'p>, downstream: Connection<'p>) -> bool {
+    let Some(state) = state(p) else {
+        return false;
+    };
+
+    restart_client_timer(p, downstream, state);
+
+    true
+}
+
+fn restart_client_timer<'p>(p: Pipe<'p>, downstream: Connection<'p>, state: State<'p>) {
+    let event = downstream.write();
+
+    if event.delayed() {
+        // The timer is that of a rate limit.
+        return;
+    }
+
+    if !event.is_awaited() {
+        return event.stop_timer();
+    }
+
+    let progress = state.client_progress();
+
+    if progress == Progress::Made {
+        // Under HTTP/2, that of the connection as well.
+        p.restart_send_timer();
+    }
+
+    if progress == Progress::Unknown || !event.timer_set() {
+        event.add_timer(p.send_timeout());
+    }
+
+    state.watch(give_back::interval(p));
+}
+
+/// What is left of a time-out that has begun at `since`.
+fn left(since: ngx_msec_t, timeout: ngx_msec_t) -> ngx_msec_t {
+    timeout.saturating_sub(clock().wrapping_sub(since))
+}
+
+/// Between two turns of the pipe, and after the last one: looks after both sides.
+pub(crate) fn look(p: Pipe<'_>) {
+    let Some(state) = p.state() else {
+        return;
+    };
+
+    give_back::give_back_sent(p, state);
+
+    let separate = state.settings().separate_timeouts();
+    let watches_client = separate && look_at_client(p, state);
+
+    if watches_client || give_back::is_left(state) {
+        state.watch(give_back::interval(p));
+    }
+
+    if separate && !state.finished() {
+        look_at_upstream(p, state);
+    }
+}
+
+/// Restarts the client's timer if it has taken something. Tells whether it is
+/// still waited for.
+fn look_at_client<'p>(p: Pipe<'p>, state: State<'p>) -> bool {
+    if state.client_progress() == Progress::Made {
+        p.restart_send_timer();
+    }
+
+    // A rate limit's timer runs as well.
+    p.downstream().write().timer_set()
+}
+
+/// Gives upstream up if its time is over, unless it has nothing more to bring: then
+/// it is a thread that is waited for.
+fn look_at_upstream<'p>(p: Pipe<'p>, state: State<'p>) {
+    let is_over = !p.has_upstream() || p.upstream_finished();
+
+    let Some(upstream) = p.upstream().filter(|_| !is_over) else {
+        return;
+    };
+
+    let event = upstream.read();
+
+    if !event.is_awaited() || event.timer_set() || state.linger().is_some() {
+        return;
+    }
+
+    match left(state.upstream_since(), p.read_timeout()) {
+        0 if linger::start(p, Linger::Timeout) => p.give_up_upstream(),
+        // Nothing is owed to the client any more: nginx ends the response.
+        0 => event.add_timer(0),
+        left => state.watch(left),
+    }
+}

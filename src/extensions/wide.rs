@@ -1,0 +1,90 @@
+//! `event_pipe_wide`: reads and writes more at once than nginx does, in the same
+//! memory, so that a body takes fewer system calls.
+//!
+//! nginx allocates one buffer at a time and reads into it, however much waits in the
+//! socket. And nginx hands to the output no more than the busy size at a time,
+//! however much the client would take.
+
+#![forbid(unsafe_code)]
+
+use crate::nginx::{Connection, Pipe, State, off_t};
+
+/// The state of a pipe that may read and write wide.
+pub(crate) fn state<'p>(p: Pipe<'p>) -> Option<State<'p>> {
+    p.state()
+        .filter(|state| state.settings().wide() && !state.overestimated())
+}
+
+/// How many bytes are worth new buffers: those that wait in upstream's socket and may
+/// be read. (nginx: as many as one buffer takes, so 0 more.)
+pub(crate) fn bytes_to_expect<'p>(p: Pipe<'p>, upstream: Connection<'p>, limit: off_t) -> off_t {
+    if p.state().is_none_or(|state| !state.settings().wide()) {
+        return 0;
+    }
+
+    let waiting = upstream
+        .bytes_available()
+        .map_or(0, |bytes| off_t::try_from(bytes).unwrap_or(off_t::MAX));
+
+    if limit > 0 {
+        waiting.min(limit)
+    } else {
+        waiting
+    }
+}
+
+/// How many bytes of raw buffers the output may hold: the busy size, or all that the
+/// client takes at once if the output holds nothing yet. (nginx: the busy size.)
+pub(crate) fn busy_limit(p: Pipe<'_>) -> isize {
+    let may_exceed = p.busy_size() > 0 && p.busy().is_none();
+    let room = state(p)
+        .filter(|_| may_exceed)
+        .map_or(0, |state| ask_room(p, state));
+
+    isize::try_from(room)
+        .unwrap_or(isize::MAX)
+        .max(p.busy_size())
+}
+
+/// How many bytes the client takes at once; 0 if that cannot be known. Asks the
+/// kernel, once a turn, and again when most of the room has been used.
+pub(crate) fn ask_room<'p>(p: Pipe<'p>, state: State<'p>) -> usize {
+    if !state.room_known() {
+        state.set_room(p.room());
+        state.set_room_known(true);
+    }
+
+    state.room()
+}
+
+/// The room of an earlier turn is not true any more.
+pub(crate) fn start_turn(p: Pipe<'_>) {
+    if let Some(state) = p.state() {
+        state.set_room_known(false);
+    }
+}
+
+/// Notes that the output was given a batch of `bytes`. If a batch larger than the busy
+/// size has left something in `busy`, the kernel's figure is too high for this client:
+/// the rest of the response stays within the busy size.
+pub(crate) fn after_output(p: Pipe<'_>, bytes: off_t, exceeds_busy_size: bool) {
+    let Some(state) = p.state() else {
+        return;
+    };
+    let used = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let left = state.room().saturating_sub(used);
+
+    if !exceeds_busy_size && state.room() <= p.busy_size().unsigned_abs() {
+        // Less room than the busy size: saves the system call until the next turn.
+        state.set_room(0);
+    } else if left > used {
+        state.set_room(left);
+    } else {
+        // Most of the room is used: the kernel is asked before the next batch.
+        state.set_room_known(false);
+    }
+
+    if exceeds_busy_size && p.busy().is_some() {
+        state.set_overestimated(true);
+    }
+}

@@ -1,0 +1,372 @@
+//! Raw buffers: the memory that the pipe receives into. This file allocates them,
+//! keeps the free list, joins each raw buffer to its shadows, and takes it back
+//! when the last of them is done. `ngx_event_pipe_add_free_buf`,
+//! `ngx_event_pipe_remove_shadow_links`.
+//!
+//! The first buffer of the free list may be filled in part. Such a buffer stays the
+//! first, because what upstream sends next belongs behind its data.
+//!
+//! A raw buffer and its shadows form a ring: the raw buffer points to its first
+//! shadow, each shadow to the next, and the last one, which is marked as such, back
+//! to the raw buffer.
+
+#![forbid(unsafe_code)]
+
+use crate::extensions::{lend, wide};
+use crate::nginx::{Abort, Buf, Connection, Link, Pipe, off_t};
+
+/// Raw buffers off the free list, to receive into.
+pub(crate) struct Space<'p> {
+    pub(crate) chain: Link<'p>,
+    /// The most bytes to receive; 0 is no limit.
+    pub(crate) limit: off_t,
+    /// The last buffer of the chain, if a worker has lent it.
+    loan: Option<Buf<'p>>,
+}
+
+impl<'p> Space<'p> {
+    /// The pipe's own buffers.
+    fn own(chain: Link<'p>, limit: off_t) -> Self {
+        Self {
+            chain,
+            limit,
+            loan: None,
+        }
+    }
+
+    /// Whether a worker has lent a part of this space.
+    pub(crate) fn is_lent(&self) -> bool {
+        self.loan.is_some()
+    }
+}
+
+/// Takes raw buffers to receive at most `limit` bytes into: a loan, free buffers
+/// or a new one. `None` if there are none.
+pub(crate) fn take<'p>(
+    p: Pipe<'p>,
+    upstream: Connection<'p>,
+    limit: off_t,
+) -> Result<Option<Space<'p>>, Abort> {
+    if let Some(space) = borrow(p, upstream) {
+        return Ok(Some(space));
+    }
+
+    let chain = match take_free(p) {
+        None if p.allocated() < p.bufs_num() => allocate(p)?,
+        None => return Ok(None),
+        Some(chain) => chain,
+    };
+
+    read_ahead(p, upstream, chain, limit)?;
+
+    Ok(Some(Space::own(chain, limit)))
+}
+
+/// Takes free raw buffers, after some have become free.
+pub(crate) fn take_freed<'p>(p: Pipe<'p>, limit: off_t) -> Option<Space<'p>> {
+    take_free(p).map(|chain| Space::own(chain, limit))
+}
+
+/// Whether no raw buffer is free.
+pub(crate) fn is_none_free(p: Pipe<'_>) -> bool {
+    p.free_raw_bufs().is_none()
+}
+
+/// All free raw buffers, or the first of them in single-buffer mode.
+fn take_free<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
+    let chain = p.free_raw_bufs()?;
+
+    if p.single_buf() {
+        p.set_free_raw_bufs(chain.next());
+        chain.set_next(None);
+    } else {
+        p.set_free_raw_bufs(None);
+    }
+
+    Some(chain)
+}
+
+/// A loan of the worker's, behind the buffer that is filled in part.
+fn borrow<'p>(p: Pipe<'p>, upstream: Connection<'p>) -> Option<Space<'p>> {
+    let (loan, limit) = lend::borrow(p, upstream)?;
+
+    let Some(link) = p.pool().link_to(loan) else {
+        lend::give_back(p, loan);
+        return None;
+    };
+
+    let chain = match take_partial(p) {
+        Some(partial) => {
+            partial.set_next(Some(link));
+            partial
+        }
+        None => link,
+    };
+
+    Some(Space {
+        chain,
+        limit,
+        loan: Some(loan),
+    })
+}
+
+/// A new raw buffer.
+fn allocate<'p>(p: Pipe<'p>) -> Result<Link<'p>, Abort> {
+    let buf = p.pool().create_temp_buf(p.bufs_size()).ok_or(Abort)?;
+
+    p.set_allocated(p.allocated().wrapping_add(1));
+
+    p.pool().link_to(buf).ok_or(Abort)
+}
+
+/// Appends new buffers to the chain, as many as what is known to wait in upstream's
+/// socket needs, and as may be allocated.
+fn read_ahead<'p>(
+    p: Pipe<'p>,
+    upstream: Connection<'p>,
+    chain: Link<'p>,
+    limit: off_t,
+) -> Result<(), Abort> {
+    if p.allocated() >= p.bufs_num() || p.single_buf() {
+        return Ok(());
+    }
+
+    let mut missing = wide::bytes_to_expect(p, upstream, limit);
+    let mut last = chain;
+
+    for link in chain.iter() {
+        missing = missing.saturating_sub(link.buf().room() as off_t);
+        last = link;
+    }
+
+    while missing > 0 && p.allocated() < p.bufs_num() {
+        let link = allocate(p)?;
+
+        last.set_next(Some(link));
+        last = link;
+        missing = missing.saturating_sub(link.buf().room() as off_t);
+    }
+
+    Ok(())
+}
+
+/// The buffers of a space go back to the front of the free list after `size` bytes
+/// were received into them, or none. A loan goes back to the worker if it got
+/// nothing, and else ends where its data does: a loan does not wait to be filled.
+pub(crate) fn put_back<'p>(p: Pipe<'p>, space: &Space<'p>, size: isize) {
+    match space.loan {
+        Some(_) if size <= 0 => return put_back_unfilled(p, Some(space.chain)),
+        Some(loan) => loan.set_end(
+            loan.last()
+                .wrapping_offset(bytes_in_loan(space, loan, size)),
+        ),
+        None => {}
+    }
+
+    put_first(p, Some(space.chain));
+}
+
+/// How many of `size` bytes are in the loan: it is filled last.
+fn bytes_in_loan<'p>(space: &Space<'p>, loan: Buf<'p>, size: isize) -> isize {
+    let before = space
+        .chain
+        .iter()
+        .map(Link::buf)
+        .take_while(|buf| *buf != loan)
+        .map(Buf::room)
+        .fold(0, isize::wrapping_add);
+
+    size.saturating_sub(before).clamp(0, loan.room())
+}
+
+/// Puts buffers back to the front of the free list. If a loan is among them, it has
+/// got no data, and goes back to the worker.
+pub(crate) fn put_back_unfilled<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) {
+    put_first(p, without_loan(p, chain));
+}
+
+fn put_first<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) {
+    let Some(chain) = chain else {
+        return;
+    };
+
+    if let Some(free) = p.free_raw_bufs() {
+        chain.tail().set_next(Some(free));
+    }
+    p.set_free_raw_bufs(Some(chain));
+}
+
+/// Takes the loan off a chain, in which it comes first, or second behind the buffer
+/// that is filled in part.
+fn without_loan<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) -> Option<Link<'p>> {
+    let first = chain?;
+
+    if lend::give_back(p, first.buf()) {
+        return without(p, first);
+    }
+
+    if let Some(second) = first.next().filter(|link| lend::give_back(p, link.buf())) {
+        first.set_next(without(p, second));
+    }
+
+    chain
+}
+
+fn without<'p>(p: Pipe<'p>, link: Link<'p>) -> Option<Link<'p>> {
+    let next = link.next();
+
+    p.pool().free_link(link);
+
+    next
+}
+
+/// Empties the free list, whose buffers are about to go through the input filter.
+pub(crate) fn clear_free(p: Pipe<'_>) {
+    p.set_free_raw_bufs(None);
+}
+
+/// The first buffer of the free list, without taking it.
+pub(crate) fn first_free<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
+    p.free_raw_bufs()
+}
+
+/// Takes the first buffer off the free list, if that is filled in part.
+pub(crate) fn take_partial<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
+    p.free_raw_bufs().filter(|link| is_partial(*link))?;
+
+    take_first(p)
+}
+
+/// Takes the first buffer off the free list.
+pub(crate) fn take_first<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
+    let first = p.free_raw_bufs()?;
+
+    p.set_free_raw_bufs(first.next());
+
+    Some(first)
+}
+
+fn is_partial(link: Link<'_>) -> bool {
+    link.buf().pos() != link.buf().last()
+}
+
+/// Makes a raw buffer empty and puts it on the free list; `None` if there is no
+/// memory for that. `ngx_event_pipe_add_free_buf`.
+pub(crate) fn add_free_buf<'p>(p: Pipe<'p>, raw: Buf<'p>) -> Option<()> {
+    if lend::give_back(p, raw) {
+        return Some(());
+    }
+
+    let link = p.pool().link_to(raw)?;
+
+    // The header that has yet to be written to the cache file lies at the start
+    // of the first raw buffer's memory: only what is behind it is free.
+    let free_from = match p.buf_to_file() {
+        Some(header) if header.start() == raw.start() => header.last(),
+        _ => raw.start(),
+    };
+
+    raw.set_pos(free_from);
+    raw.set_last(free_from);
+    raw.set_shadow(None);
+
+    insert(p, link);
+
+    Some(())
+}
+
+/// First, or second behind a buffer that is filled in part.
+fn insert<'p>(p: Pipe<'p>, link: Link<'p>) {
+    match p.free_raw_bufs() {
+        Some(first) if is_partial(first) => {
+            link.set_next(first.next());
+            first.set_next(Some(link));
+        }
+        first => {
+            link.set_next(first);
+            p.set_free_raw_bufs(Some(link));
+        }
+    }
+}
+
+/// The shadow is done with: if it is the last of its raw buffer, the raw buffer is
+/// free.
+pub(crate) fn release<'p>(p: Pipe<'p>, shadow: Buf<'p>) -> Result<(), Abort> {
+    if shadow.last_shadow() {
+        if let Some(raw) = shadow.shadow() {
+            add_free_buf(p, raw).ok_or(Abort)?;
+        }
+
+        shadow.set_last_shadow(false);
+    }
+
+    shadow.set_shadow(None);
+
+    Ok(())
+}
+
+/// The end of the free list.
+pub(crate) struct FreeEnd<'p> {
+    pipe: Pipe<'p>,
+    last: Option<Link<'p>>,
+}
+
+impl<'p> FreeEnd<'p> {
+    /// Finds it.
+    pub(crate) fn of(p: Pipe<'p>) -> Self {
+        Self {
+            pipe: p,
+            last: p.free_raw_bufs().map(Link::tail),
+        }
+    }
+
+    /// The shadow has been spilled: if it is the last of its raw buffer, appends
+    /// the raw buffer, empty. A loan goes back to the worker.
+    pub(crate) fn release(&mut self, shadow: Buf<'p>) -> Result<(), Abort> {
+        let Some(raw) = shadow.shadow().filter(|_| shadow.last_shadow()) else {
+            return Ok(());
+        };
+
+        if lend::is_loan(self.pipe, raw) {
+            remove_shadow_links(raw);
+            lend::give_back(self.pipe, raw);
+            return Ok(());
+        }
+
+        let link = self.pipe.pool().link_to(raw).ok_or(Abort)?;
+
+        match self.last {
+            Some(last) => last.set_next(Some(link)),
+            None => self.pipe.set_free_raw_bufs(Some(link)),
+        }
+        self.last = Some(link);
+
+        raw.set_pos(raw.start());
+        raw.set_last(raw.start());
+        remove_shadow_links(raw);
+
+        Ok(())
+    }
+}
+
+/// Opens the ring: the raw buffer's memory is about to be overwritten, so its former
+/// shadows, which may still be linked somewhere, do not own it any more.
+pub(crate) fn remove_shadow_links(raw: Buf<'_>) {
+    let mut next = raw.shadow();
+
+    if next.is_none() {
+        return;
+    }
+
+    while let Some(shadow) = next {
+        let last = shadow.last_shadow();
+        next = shadow.shadow().filter(|_| !last);
+
+        shadow.set_temporary(false);
+        shadow.set_recycled(false);
+        shadow.set_last_shadow(false);
+        shadow.set_shadow(None);
+    }
+
+    raw.set_shadow(None);
+}

@@ -81,7 +81,7 @@ enum {
 };
 
 
-/* what a response costs, counted in passing; see src/counts.rs */
+/* what a response costs, counted in passing; see src/extensions/counts.rs */
 
 typedef struct {
     /* bytes of the body: behind the output, and with it (or fewer) */

@@ -156,18 +156,16 @@ fn read_ahead<'p>(
 pub(crate) fn put_back<'p>(p: Pipe<'p>, space: &Space<'p>, size: isize) {
     match space.loan {
         Some(_) if size <= 0 => return put_back_unfilled(p, Some(space.chain)),
-        Some(loan) => loan.set_end(
-            loan.last()
-                .wrapping_offset(bytes_in_loan(space, loan, size)),
-        ),
+        Some(loan) => end_with_data(space, loan, size),
         None => {}
     }
 
     put_first(p, Some(space.chain));
 }
 
-/// How many of `size` bytes are in the loan: it is filled last.
-fn bytes_in_loan<'p>(space: &Space<'p>, loan: Buf<'p>, size: isize) -> isize {
+/// Ends a loan where its data ends: the loan is the last of the chain that has got
+/// `size` bytes.
+fn end_with_data<'p>(space: &Space<'p>, loan: Buf<'p>, size: isize) {
     let before = space
         .chain
         .iter()
@@ -176,7 +174,9 @@ fn bytes_in_loan<'p>(space: &Space<'p>, loan: Buf<'p>, size: isize) -> isize {
         .map(Buf::room)
         .fold(0, isize::wrapping_add);
 
-    size.saturating_sub(before).clamp(0, loan.room())
+    let bytes = size.saturating_sub(before).clamp(0, loan.room());
+
+    loan.set_end(loan.last().wrapping_offset(bytes));
 }
 
 /// Puts buffers back to the front of the free list. If a loan is among them, it has

@@ -1,7 +1,7 @@
 # Sourced by the commands that put the differential harness to the test.
 # POSIX sh.
 #
-#   LOGIC             the files that decide what the pipe does
+#   LOGIC             the files that decide what the pipe does: those without unsafe code
 #   need_nginx        what nginx and the harness are built with
 #   every_condition   sets NGX_EVENT_PIPE_COMPILER to a tree with all of nginx's
 #                     build conditions, so that no code of the pipe is left out
@@ -10,10 +10,7 @@
 #   explained FILE    checks the lines of its standard input against a list of
 #                     exceptions
 
-LOGIC="src/pipe.rs src/read.rs src/write.rs src/spill.rs src/shadow.rs src/recycle.rs
-    src/copy_filter.rs src/rate.rs src/dump.rs src/busy.rs src/wide.rs src/lend.rs src/counts.rs
-    src/segments.rs src/fallback.rs src/delay.rs src/stream.rs src/timers.rs src/linger.rs
-    src/rest.rs"
+LOGIC=$(grep -l 'forbid(unsafe_code)' src/*.rs src/extensions/*.rs)
 
 need_nginx() {
     need gcc make libc6-dev libclang-dev libpcre2-dev libssl-dev pkg-config zlib1g-dev

@@ -75,7 +75,7 @@ fn expect(report: &str, texts: &[&str]) {
 #[test]
 fn freed_memory_that_is_still_to_be_sent() -> Result<()> {
     let nginx = Faulty::build(
-        "src/recycle.rs",
+        "src/write.rs",
         "    if let Some(chain) = p.out() {",
         "    if let Some(chain) = p.busy() {
              p.set_busy(None);
@@ -93,7 +93,7 @@ fn freed_memory_that_is_still_to_be_sent() -> Result<()> {
 #[test]
 fn a_write_behind_a_structure() -> Result<()> {
     let nginx = Faulty::build(
-        "src/nginx/chain.rs",
+        "src/nginx/buf.rs",
         "&raw mut (*self.as_raw()).next",
         "&raw mut (*self.as_raw().wrapping_add(1)).next",
     )?;

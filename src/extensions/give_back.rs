@@ -20,7 +20,11 @@ const RAREST: ngx_msec_t = 4000;
 
 /// How long until the client is looked at again.
 pub(crate) fn interval(p: Pipe<'_>) -> ngx_msec_t {
-    (p.send_timeout() / LOOKS).clamp(1, RAREST)
+    interval_for(p.send_timeout())
+}
+
+fn interval_for(send_timeout: ngx_msec_t) -> ngx_msec_t {
+    (send_timeout / LOOKS).clamp(1, RAREST)
 }
 
 /// Notes what the output is about to be given: the last of `out` and `in`.
@@ -109,4 +113,20 @@ pub(crate) fn is_left(state: State<'_>) -> bool {
     let has_something = state.loan().is_some() || state.segments().is_some();
 
     state.finished() && has_something && is_held(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::interval_for;
+
+    #[test]
+    fn the_client_is_looked_at_sixteen_times_in_its_time_out() {
+        assert_eq!(interval_for(32_000), 2000);
+    }
+
+    #[test]
+    fn but_every_four_seconds_at_least_and_every_millisecond_at_most() {
+        assert_eq!(interval_for(3_600_000), 4000);
+        assert_eq!(interval_for(5), 1);
+    }
 }

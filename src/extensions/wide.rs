@@ -72,19 +72,56 @@ pub(crate) fn after_output(p: Pipe<'_>, bytes: off_t, exceeds_busy_size: bool) {
         return;
     };
     let used = usize::try_from(bytes).unwrap_or(usize::MAX);
-    let left = state.room().saturating_sub(used);
+    let busy_size = p.busy_size().unsigned_abs();
 
-    if !exceeds_busy_size && state.room() <= p.busy_size().unsigned_abs() {
-        // Less room than the busy size: saves the system call until the next turn.
-        state.set_room(0);
-    } else if left > used {
-        state.set_room(left);
-    } else {
-        // Most of the room is used: the kernel is asked before the next batch.
-        state.set_room_known(false);
+    match room_after(state.room(), used, busy_size, exceeds_busy_size) {
+        Some(room) => state.set_room(room),
+        None => state.set_room_known(false),
     }
 
     if exceeds_busy_size && p.busy().is_some() {
         state.set_overestimated(true);
+    }
+}
+
+/// The client's room, in bytes, after a batch of `used` bytes; `None` if the kernel is to
+/// be asked before the next batch.
+fn room_after(
+    room: usize,
+    used: usize,
+    busy_size: usize,
+    exceeds_busy_size: bool,
+) -> Option<usize> {
+    if !exceeds_busy_size && room <= busy_size {
+        // Too little to exceed the busy size: not worth a system call in this turn.
+        return Some(0);
+    }
+
+    // With most of the room used, the client may have taken as much again.
+    let left = room.saturating_sub(used);
+    (left > used).then_some(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::room_after;
+
+    #[test]
+    fn room_that_is_left_needs_no_question() {
+        assert_eq!(room_after(1000, 300, 100, true), Some(700));
+        assert_eq!(room_after(1000, 499, 100, true), Some(501));
+    }
+
+    #[test]
+    fn room_that_is_used_up_is_asked_for_again() {
+        assert_eq!(room_after(1000, 500, 100, true), None);
+        assert_eq!(room_after(1000, 2000, 100, true), None);
+    }
+
+    #[test]
+    fn less_room_than_the_busy_size_is_none_in_this_turn() {
+        assert_eq!(room_after(100, 10, 100, false), Some(0));
+        assert_eq!(room_after(101, 10, 100, false), Some(91));
+        assert_eq!(room_after(100, 10, 100, true), Some(90));
     }
 }

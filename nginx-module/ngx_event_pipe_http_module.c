@@ -20,6 +20,7 @@ static char *ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 static void ngx_event_pipe_find_stream(ngx_http_request_t *r,
     ngx_event_pipe_state_t *state);
+static ngx_uint_t ngx_event_pipe_switches_protocols(ngx_http_request_t *r);
 static ngx_event_pipe_state_t *ngx_event_pipe_find_lost(ngx_event_pipe_t *p);
 static size_t ngx_event_pipe_socket_room(ngx_connection_t *c);
 
@@ -194,7 +195,9 @@ ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
     settings = ngx_http_get_module_loc_conf(r, ngx_event_pipe_http_module);
     cln = NULL;
 
-    if (settings->extensions && p->preread_bufs) {
+    if (settings->extensions && p->preread_bufs
+        && !ngx_event_pipe_switches_protocols(r))
+    {
         cln = ngx_pool_cleanup_add(p->pool, sizeof(ngx_event_pipe_state_t));
     }
 
@@ -222,6 +225,19 @@ ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
     ngx_http_set_ctx(r, state, ngx_event_pipe_http_module);
 
     return state;
+}
+
+
+/*
+ * What follows a switch of protocols that the client has not asked for is no
+ * body: that response is left to nginx's ways, which do not hurry it along.
+ */
+
+static ngx_uint_t
+ngx_event_pipe_switches_protocols(ngx_http_request_t *r)
+{
+    return r->upstream
+           && r->upstream->headers_in.status_n == NGX_HTTP_SWITCHING_PROTOCOLS;
 }
 
 

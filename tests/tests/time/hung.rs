@@ -140,3 +140,27 @@ fn and_however_it_is_framed() -> Result<()> {
     }
     Ok(())
 }
+
+/// What follows a switch of protocols that nobody has asked for is no body: it stays
+/// behind, as on stock.
+#[test]
+fn what_follows_a_switch_of_protocols_is_not_sent() -> Result<()> {
+    let mut reply = Reply::random(1, 100);
+    reply.status = 101;
+    reply.framing = Framing::Close;
+    let Binaries { stock, ours } = binaries()?;
+    for binary in [&stock, &ours] {
+        let stage = Stage::start(binary, &setup(Speech::Http1, ""))?;
+        let mut client = stage.client(PATH)?;
+        let upstream = stage.upstream_sends(&reply, usize::MAX)?;
+        while client.is_open() {
+            client.take(SIP)?;
+            stage.time.advance(SOME_TIME)?;
+        }
+        assert!(stage.has_upstream_timed_out());
+        drop(upstream);
+        assert!(client.finish().is_empty(), "{}", binary.display());
+        stage.stop()?;
+    }
+    Ok(())
+}

@@ -52,8 +52,9 @@ typedef struct {
 
 
 /*
- * A worker's buffer, lent to one pipe at a time: what it reads into while its
- * client takes everything at once.  Its memory lies behind the structure.
+ * A large raw buffer of the worker's, lent to one pipe at a time: the pipe
+ * receives into the loan while the client takes everything at once.  The memory
+ * of the buffer follows the structure.
  */
 
 typedef struct ngx_event_pipe_loan_s  ngx_event_pipe_loan_t;
@@ -84,7 +85,10 @@ enum {
 /* what a response costs, counted in passing; see src/extensions/counts.rs */
 
 typedef struct {
-    /* bytes of the body: behind the output, and with it (or fewer) */
+    /*
+     * Bytes of the body: not yet given to the output filter; and given to
+     * it, but not yet sent (an upper bound).
+     */
     off_t                            queued;
     off_t                            held;
 
@@ -105,7 +109,7 @@ typedef struct {
 
     ngx_uint_t                       end;
 
-    /* since the last turn upstream is held back, the client is waited for */
+    /* the last turn has left upstream unread, and data for the client */
     unsigned                         blocked:1;
     unsigned                         awaits_client:1;
 
@@ -139,7 +143,8 @@ struct ngx_event_pipe_segment_s {
 
 /*
  * What shows that the client takes something, however much its socket, TLS and
- * HTTP/2 hold: each number changes when it does, and none when it does not.
+ * HTTP/2 hold: a number changes when the client takes something, and none
+ * changes when it does not.
  */
 
 typedef struct {
@@ -232,7 +237,10 @@ typedef struct {
     /* another temporary file could not be opened */
     unsigned                         has_last_file:1;
 
-    /* the client holds upstream back, whose read event is delayed for that */
+    /*
+     * All raw buffers are full and the client takes nothing; for that, the
+     * pipe has delayed upstream's read event.
+     */
     unsigned                         client_lags:1;
     unsigned                         delayed_by_us:1;
 

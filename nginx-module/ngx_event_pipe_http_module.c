@@ -61,8 +61,8 @@ static struct {
 
 
 /*
- * Without extensions, and for want of memory: a state that came after the pipe
- * has begun would not know what has gone before.
+ * Stands for the state of a pipe that has none: extensions are off, or there was
+ * no memory.  A state that was created later would count wrongly.
  */
 
 static ngx_event_pipe_state_t  ngx_event_pipe_no_state;

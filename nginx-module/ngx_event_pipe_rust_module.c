@@ -125,7 +125,7 @@ ngx_event_pipe_glue_flush_buf(ngx_pool_t *pool)
 
 #if !(NGX_EVENT_PIPE_HTTP)
 
-/* nobody has a pipe then */
+/* nginx without HTTP: the linker wants these functions, and nobody calls them */
 
 ngx_event_pipe_state_t *
 ngx_event_pipe_glue_state(ngx_event_pipe_t *p)

@@ -1,9 +1,9 @@
 //! The arithmetic of `proxy_limit_rate`.
 //!
 //! A response may have received `rate` bytes for each second begun since it
-//! started. The C original computes in types of several widths; here everything
-//! is 64 bits wide and saturates, so that an absurd rate or a clock that was
-//! set back gives a large number instead of an overflow.
+//! started. Differs from nginx, which computes in types of several widths: here
+//! everything is 64 bits wide and saturates, so that an absurd rate or a clock that
+//! was set back gives a large number instead of an overflow.
 
 #![forbid(unsafe_code)]
 

@@ -76,12 +76,12 @@ fn expect(report: &str, texts: &[&str]) {
 fn freed_memory_that_is_still_to_be_sent() -> Result<()> {
     let nginx = Faulty::build(
         "src/write.rs",
-        "    if let Some(chain) = p.out() {",
-        "    if let Some(chain) = p.busy() {
-             p.set_busy(None);
-             return Some(chain);
-         }
-         if let Some(chain) = p.out() {",
+        "fn take_unsent<'p>(p: Pipe<'p>) -> Option<Link<'p>> {",
+        "fn take_unsent<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
+             if let Some(chain) = p.busy() {
+                 p.set_busy(None);
+                 return Some(chain);
+             }",
     )?;
     let (_, leftovers) = cancel_with_frames_queued(&nginx.built.binary)?;
     let freed = checker_in_use().use_after_free();

@@ -20,7 +20,8 @@ static char *ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 static void ngx_event_pipe_find_stream(ngx_http_request_t *r,
     ngx_event_pipe_state_t *state);
-static ngx_uint_t ngx_event_pipe_switches_protocols(ngx_http_request_t *r);
+static ngx_int_t ngx_event_pipe_http_init_process(ngx_cycle_t *cycle);
+static ngx_uint_t ngx_event_pipe_is_left_to_nginx(ngx_http_request_t *r);
 static ngx_event_pipe_state_t *ngx_event_pipe_find_lost(ngx_event_pipe_t *p);
 static size_t ngx_event_pipe_socket_room(ngx_connection_t *c);
 
@@ -66,6 +67,10 @@ static struct {
  */
 
 static ngx_event_pipe_state_t  ngx_event_pipe_no_state;
+
+/* nginx's module for upstreams that speak HTTP/2; since nginx 1.29.4 */
+
+static ngx_module_t  *ngx_event_pipe_proxy_v2;
 
 
 static ngx_command_t  ngx_event_pipe_http_commands[] = {
@@ -152,7 +157,7 @@ ngx_module_t  ngx_event_pipe_http_module = {
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
     NULL,                                  /* init module */
-    ngx_event_pipe_http_find_unknown,      /* init process */
+    ngx_event_pipe_http_init_process,      /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     NULL,                                  /* exit process */
@@ -196,7 +201,7 @@ ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
     cln = NULL;
 
     if (settings->extensions && p->preread_bufs
-        && !ngx_event_pipe_switches_protocols(r))
+        && !ngx_event_pipe_is_left_to_nginx(r))
     {
         cln = ngx_pool_cleanup_add(p->pool, sizeof(ngx_event_pipe_state_t));
     }
@@ -230,14 +235,42 @@ ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
 
 /*
  * What follows a switch of protocols that the client has not asked for is no
- * body: that response is left to nginx's ways, which do not hurry it along.
+ * body.  And upstreams that speak HTTP/2 say by RST_STREAM that a response is
+ * void, so what has come of it is not hurried along either.
  */
 
 static ngx_uint_t
-ngx_event_pipe_switches_protocols(ngx_http_request_t *r)
+ngx_event_pipe_is_left_to_nginx(ngx_http_request_t *r)
 {
-    return r->upstream
-           && r->upstream->headers_in.status_n == NGX_HTTP_SWITCHING_PROTOCOLS;
+    if (r->upstream == NULL) {
+        return 0;
+    }
+
+    if (r->upstream->headers_in.status_n == NGX_HTTP_SWITCHING_PROTOCOLS) {
+        return 1;
+    }
+
+    return ngx_event_pipe_proxy_v2
+           && ngx_http_get_module_ctx(r, (*ngx_event_pipe_proxy_v2)) != NULL;
+}
+
+
+static ngx_int_t
+ngx_event_pipe_http_init_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t  i;
+
+    ngx_event_pipe_proxy_v2 = NULL;
+
+    for (i = 0; cycle->modules[i]; i++) {
+        if (ngx_strcmp(cycle->modules[i]->name, "ngx_http_proxy_v2_module")
+            == 0)
+        {
+            ngx_event_pipe_proxy_v2 = cycle->modules[i];
+        }
+    }
+
+    return ngx_event_pipe_http_find_unknown(cycle);
 }
 
 

@@ -174,7 +174,7 @@ fn end_with_data<'p>(space: &Space<'p>, loan: Buf<'p>, size: isize) {
         .map(Buf::room)
         .fold(0, isize::wrapping_add);
 
-    let bytes = size.saturating_sub(before).clamp(0, loan.room());
+    let bytes = size.saturating_sub(before).max(0).min(loan.room());
 
     loan.set_end(loan.last().wrapping_offset(bytes));
 }

@@ -10,9 +10,11 @@ pub mod process;
 pub mod project;
 pub mod random;
 pub mod server;
+pub mod stage;
 pub mod time;
 pub mod torture;
 pub mod traffic;
 pub mod upstream;
 
 pub use binaries::{Binaries, binaries, checked_binaries, optimised, without_pools};
+pub use stage::Stage;

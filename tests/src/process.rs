@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Has the kernel send `signal` to the child when the thread that spawns it
@@ -29,6 +30,32 @@ pub fn die_with_parent(command: &mut Command, signal: libc::c_int) -> &mut Comma
 pub fn is_running(process: u32) -> bool {
     // SAFETY: signal 0 only asks.
     unsafe { libc::kill(process as libc::pid_t, 0) == 0 }
+}
+
+/// A descriptor of a process.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// Its link in /proc, by which the file can be asked for its size.
+    pub link: PathBuf,
+    /// What it stands for: a path, or a name such as `socket:[123]`.
+    pub target: PathBuf,
+}
+
+impl Open {
+    /// Whether it is a temporary file of nginx.
+    pub fn is_temp_file(&self) -> bool {
+        self.target.to_string_lossy().contains("/temp/")
+    }
+}
+
+/// All descriptors of a process but those that are closed meanwhile.
+pub fn open(process: u32) -> io::Result<Vec<Open>> {
+    let links = fs::read_dir(format!("/proc/{process}/fd"))?.flatten();
+    let open = |link: PathBuf| {
+        let target = fs::read_link(&link).ok()?;
+        Some(Open { link, target })
+    };
+    Ok(links.filter_map(|entry| open(entry.path())).collect())
 }
 
 /// Whether all threads of a process but its first one sleep.

@@ -18,7 +18,8 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs;
+use std::fmt::Display;
+use std::fs::{self, Metadata};
 use std::io::{Error, ErrorKind, Result};
 use std::mem;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -32,7 +33,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::checker;
-use crate::process::die_with_parent;
+use crate::process::{self, die_with_parent};
+use crate::upstream::Protocol;
 
 /// How long nginx may take to start or to end: only keeps a bug from hanging
 /// the tests.
@@ -117,6 +119,44 @@ impl Conf {
         self.server += &format!("listen {address} {parameters};\n");
         self.listen.push(address);
         address
+    }
+
+    /// Adds a location whose requests go on to `server`. In `directives`, `@` stands
+    /// for the protocol's module, and `PREFIX` for [`Conf::prefix`].
+    pub fn pass(
+        &mut self,
+        location: &str,
+        protocol: Protocol,
+        server: impl Display,
+        directives: &str,
+    ) {
+        let pass = protocol.pass(server);
+        let directives = directives
+            .replace('@', protocol.module())
+            .replace("PREFIX", &self.prefix().to_string_lossy());
+        self.server += &format!("location {location} {{\n{pass}\n{directives}\n}}\n");
+    }
+
+    /// Has the peers that are told of a request by variables know what scripted ones
+    /// need.
+    pub fn tell_requests(&mut self) {
+        for module in Protocol::ALL.map(Protocol::module) {
+            if module != Protocol::Http.module() {
+                self.http += &format!(
+                    "{module}_param REQUEST_METHOD $request_method;\n\
+                     {module}_param REQUEST_URI $uri;\n"
+                );
+            }
+        }
+    }
+
+    /// Adds a cache for each protocol, with the name of its module.
+    pub fn add_caches(&mut self) {
+        for module in Protocol::ALL.map(Protocol::module) {
+            self.http += &format!(
+                "{module}_cache_path cache-{module} levels=1 keys_zone={module}:4m inactive=1h;\n"
+            );
+        }
     }
 
     fn text(&self) -> String {
@@ -307,13 +347,30 @@ impl Nginx {
             .filter_map(|line| line.split_ascii_whitespace().nth(6))
             .map(|inode| PathBuf::from(format!("socket:[{inode}]")))
             .collect();
-        let workers = self.workers().into_iter();
-        workers
-            .filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).ok())
-            .flatten()
-            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
-            .filter(|target| !own.contains(target))
+        let targets = self.open().map(|open| open.target);
+        targets.filter(|target| !own.contains(target)).collect()
+    }
+
+    /// The temporary files that the workers have open.
+    pub fn temp_files(&self) -> Vec<Metadata> {
+        self.open()
+            .filter(process::Open::is_temp_file)
+            .filter_map(|file| fs::metadata(file.link).ok())
             .collect()
+    }
+
+    /// All that the workers have open.
+    fn open(&self) -> impl Iterator<Item = process::Open> {
+        let workers = self.workers().into_iter();
+        workers.flat_map(|worker| process::open(worker).unwrap_or_default())
+    }
+
+    /// Puts a file in the place of an empty folder below the prefix: nothing can be
+    /// written there any more.
+    pub fn obstruct(&self, folder: &str) -> Result<()> {
+        let folder = self.prefix().join(folder);
+        fs::remove_dir(&folder)?;
+        fs::write(&folder, "in the way")
     }
 
     /// Has it read its configuration again (SIGHUP), and waits until new workers

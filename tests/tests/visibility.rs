@@ -1,23 +1,20 @@
 //! What the event pipe shows of itself: variables of the access log, and the
 //! status of all workers. Values are known exactly, or by bound and cause.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{Error, Result};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use pipe_tests::Stage;
 use pipe_tests::build::{Pipe, Recipe, Source, project};
-use pipe_tests::client::{Answer, Connection, Leave, Manner, Request};
+use pipe_tests::client::{Connection, Leave, Manner, Request};
 use pipe_tests::server::{Conf, Nginx, wait};
 use pipe_tests::time::VirtualTime;
-use pipe_tests::upstream::{
-    Body, End, Framing, Point, Progress, Protocol, Reply, Script, Upstreams,
-};
+use pipe_tests::upstream::{Body, End, Framing, Point, Progress, Protocol, Reply};
 
 /// All variables, each as `name=value`.
 const VARIABLES: [&str; 10] = [
@@ -56,59 +53,37 @@ fn log_format() -> String {
     format!("log_format pipe '$uri msec=$request_time{values}'; access_log access.log pipe;\n")
 }
 
-/// An nginx with one upstream behind it.
-struct Stage {
-    nginx: Nginx,
-    upstreams: Upstreams,
-    /// That of the last reply that was played: another one's may still be told
-    /// that it has ended.
-    progress: RefCell<Arc<Progress>>,
+/// This project's nginx, which logs the variables.
+fn start(conf: impl FnOnce(&mut Conf)) -> Result<Stage> {
+    start_with(&pipe_tests::binaries()?.ours, conf)
 }
 
-impl Stage {
-    fn start(conf: impl FnOnce(&mut Conf)) -> Result<Self> {
-        Self::start_with(&pipe_tests::binaries()?.ours, conf)
-    }
+fn start_with(binary: &Path, conf: impl FnOnce(&mut Conf)) -> Result<Stage> {
+    Stage::start(binary, |c| {
+        c.listen("sndbuf=16k");
+        c.http += &log_format();
+        conf(c);
+    })
+}
 
-    fn start_with(binary: &Path, conf: impl FnOnce(&mut Conf)) -> Result<Self> {
-        let upstreams = Upstreams::start()?;
-        let server = upstreams.address(Protocol::Http);
-        let nginx = Nginx::start(binary, |c| {
-            c.listen("sndbuf=16k");
-            c.http += &log_format();
-            c.http += &format!("upstream peer {{ server {server}; }}\n");
-            conf(c);
-        })?;
-        Ok(Self {
-            nginx,
-            upstreams,
-            progress: RefCell::default(),
-        })
-    }
+/// With one location, for all paths.
+fn with_location(directives: &str) -> Result<Stage> {
+    start(|conf| conf.pass("/", Protocol::Http, "peer", directives))
+}
 
-    /// With one location, for all paths.
-    fn with_location(directives: &str) -> Result<Self> {
-        Self::start(|conf| {
-            conf.server += &format!("location / {{ proxy_pass http://peer; {directives} }}\n");
-        })
-    }
-
-    fn play(&self, path: &str, reply: Reply) {
-        let progress = Arc::new(Progress::across(self.nginx.master()));
-        let script = Script::new(vec![reply], Arc::clone(&progress));
-        self.progress.replace(progress);
-        self.upstreams.play(path, Arc::new(script));
-    }
-
-    fn ask(&self, path: &str, manner: Manner) -> Result<Answer> {
-        let progress = self.progress.borrow();
-        let mut connection = Connection::open(self.nginx.address(), manner.is_slow())?;
-        let answer = connection.ask(&Request::get(path), manner, &progress);
-        progress.client_gone();
-        answer
-    }
-
+/// What nginx shows of itself.
+trait Shows {
     /// Plays a reply for a client, and returns what is logged of it.
+    fn run(&self, reply: Reply, manner: Manner) -> Result<Line>;
+    /// The line of the access log that is about `path`.
+    fn line(&self, path: &str) -> Result<Line>;
+    /// The access log so far.
+    fn lines(&self) -> Vec<Line>;
+    /// The status as JSON, flattened: `ends.complete` and so on.
+    fn status(&self) -> Result<HashMap<String, f64>>;
+}
+
+impl Shows for Stage {
     fn run(&self, reply: Reply, manner: Manner) -> Result<Line> {
         let body = reply.body.bytes();
         let whole = reply.stop.is_none() && reply.end == End::Fin;
@@ -120,7 +95,6 @@ impl Stage {
         self.line("/")
     }
 
-    /// The line of the access log that is about `path`.
     fn line(&self, path: &str) -> Result<Line> {
         let mut found = None;
         wait(|| {
@@ -137,17 +111,12 @@ impl Stage {
         whole.lines().map(Line::parse).collect()
     }
 
-    /// The status as JSON, flattened: `ends.complete` and so on.
     fn status(&self) -> Result<HashMap<String, f64>> {
         let answer = self.ask("/status", Manner::FAST)?;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.header("content-type"), Some("application/json"));
         let text = String::from_utf8(answer.body).map_err(Error::other)?;
         json::flatten(&text).ok_or_else(|| Error::other(format!("this is no JSON: {text}")))
-    }
-
-    fn stop(self) -> Result<()> {
-        self.nginx.stop()?.check()
     }
 }
 
@@ -269,7 +238,7 @@ fn stock_knows_neither_the_variables_nor_the_status() -> Result<()> {
 
 #[test]
 fn a_fast_client_waits_for_nobody() -> Result<()> {
-    let stage = Stage::with_location(SMALL)?;
+    let stage = with_location(SMALL)?;
     let line = stage.run(Reply::random(1, 10_000), Manner::FAST)?;
 
     line.expect_unhindered();
@@ -283,7 +252,7 @@ fn a_fast_client_waits_for_nobody() -> Result<()> {
 /// The header and all of the body come in one buffer: nothing is left to read.
 #[test]
 fn a_body_that_comes_with_its_header() -> Result<()> {
-    let stage = Stage::with_location(SMALL)?;
+    let stage = with_location(SMALL)?;
     let line = stage.run(Reply::random(2, 100), Manner::FAST)?;
 
     line.expect_unhindered();
@@ -296,7 +265,7 @@ fn a_body_that_comes_with_its_header() -> Result<()> {
 
 #[test]
 fn what_is_spilled_is_what_is_in_the_file() -> Result<()> {
-    let stage = Stage::start(|conf| {
+    let stage = start(|conf| {
         conf.log_level = "debug";
         conf.server += &format!("location / {{ proxy_pass http://peer; {SMALL} }}");
     })?;
@@ -330,7 +299,7 @@ fn what_is_spilled_is_what_is_in_the_file() -> Result<()> {
 
 #[test]
 fn upstream_is_held_back_without_a_temporary_file() -> Result<()> {
-    let stage = Stage::with_location(&format!(
+    let stage = with_location(&format!(
         "{SMALL} proxy_max_temp_file_size 0; event_pipe_lend 0;"
     ))?;
     let line = stage.run(Reply::random(4, LARGE), Manner::STALLED)?;
@@ -352,7 +321,7 @@ fn upstream_is_held_back_without_a_temporary_file() -> Result<()> {
 /// Until the client has been behind for so long, and that is never.
 #[test]
 fn upstream_is_held_back_before_anything_is_spilled() -> Result<()> {
-    let stage = Stage::with_location(&format!("{SMALL} event_pipe_spill_delay 1h;"))?;
+    let stage = with_location(&format!("{SMALL} event_pipe_spill_delay 1h;"))?;
     let line = stage.run(Reply::random(14, LARGE), Manner::STALLED)?;
 
     assert_eq!(line.number("spilled"), 0);
@@ -366,7 +335,7 @@ fn upstream_is_held_back_before_anything_is_spilled() -> Result<()> {
 /// Without a word of the directives: what has no end is better held back.
 #[test]
 fn a_camera_is_held_back() -> Result<()> {
-    let stage = Stage::with_location(SMALL)?;
+    let stage = with_location(SMALL)?;
     let mut reply = Reply::random(15, LARGE);
     let kind = "Content-Type: multipart/x-mixed-replace;boundary=picture";
     reply.headers.push(kind.to_owned());
@@ -380,7 +349,7 @@ fn a_camera_is_held_back() -> Result<()> {
 
 #[test]
 fn what_is_for_a_cache_is_not_spilled() -> Result<()> {
-    let stage = Stage::start(|conf| {
+    let stage = start(|conf| {
         conf.http += "proxy_cache_path cache keys_zone=keys:1m;\n";
         conf.server += &format!(
             "location / {{ proxy_pass http://peer; {SMALL}
@@ -407,7 +376,7 @@ fn what_is_for_a_cache_is_not_spilled() -> Result<()> {
 #[test]
 fn why_it_ended() -> Result<()> {
     let time = VirtualTime::new()?;
-    let stage = Stage::start(|conf| {
+    let stage = start(|conf| {
         conf.env = time.env();
         conf.server += &format!(
             "location / {{ proxy_pass http://peer; {SMALL} proxy_max_temp_file_size 0;
@@ -435,9 +404,8 @@ fn why_it_ended() -> Result<()> {
         ["aborted", "client_error"],
     ];
     for ((path, reply, leave), ends) in cases.into_iter().zip(ends) {
-        stage.play(path, reply);
+        let progress = stage.play(path, reply);
         let manner = leave.map_or(Manner::FAST, Manner::leaving);
-        let progress = Arc::clone(&stage.progress.borrow());
         thread::scope(|scope| {
             let hung = scope.spawn(|| -> Result<()> {
                 progress.wait_for_end();
@@ -455,16 +423,14 @@ fn why_it_ended() -> Result<()> {
     }
 
     // The client stays, but does not read.
-    stage.play("/deaf", large());
-    let progress = stage.progress.borrow();
-    let mut connection = Connection::open(stage.nginx.address(), true)?;
+    let progress = stage.play("/deaf", large());
+    let mut connection = Connection::open(stage.address(), true)?;
     let deaf = Manner::leaving(Leave::Deaf);
     connection.ask(&Request::get("/deaf"), deaf, &progress)?;
     progress.wait_for_peer();
     time.advance(TOO_LONG)?;
     let line = stage.line("/deaf")?;
     progress.client_gone();
-    drop(progress);
     assert_eq!(line.text("end"), "client_timeout");
     // Timers may end a little earlier, so as not to be set anew each time.
     assert!(line.time("client_time") >= 9_700, "{line:?}");
@@ -474,13 +440,10 @@ fn why_it_ended() -> Result<()> {
 /// Where the temporary file would be, there is no folder.
 #[test]
 fn a_disk_that_fails_is_an_internal_error() -> Result<()> {
-    let stage = Stage::with_location(&format!(
+    let stage = with_location(&format!(
         "{SMALL} proxy_temp_path broken; event_pipe_spill_fallback off;"
     ))?;
-    let folder = stage.nginx.prefix().join("broken");
-    fs::remove_dir(&folder)?;
-    fs::write(&folder, "in the way")?;
-
+    stage.nginx.obstruct("broken")?;
     stage.play("/", Reply::random(13, LARGE));
     stage.ask("/", Manner::STALLED)?;
     let line = stage.line("/")?;
@@ -491,7 +454,7 @@ fn a_disk_that_fails_is_an_internal_error() -> Result<()> {
 
 #[test]
 fn subrequests_have_values_of_their_own() -> Result<()> {
-    let stage = Stage::start(|conf| {
+    let stage = start(|conf| {
         conf.http += "log_subrequest on; ssi on; ssi_types *; event_pipe_lend 0;\n";
         conf.server += "location / { proxy_pass http://peer; proxy_buffers 3 8k; }\n\
                         location /part { proxy_pass http://peer; proxy_buffers 5 4k; }\n";
@@ -514,7 +477,7 @@ fn subrequests_have_values_of_their_own() -> Result<()> {
 /// lost since, all is.
 #[test]
 fn without_a_pipe_and_after_a_redirect() -> Result<()> {
-    let stage = Stage::start(|conf| {
+    let stage = start(|conf| {
         conf.server += "location / { proxy_pass http://peer; proxy_buffers 3 8k;\n\
                                      post_action @after; }\n\
                         location @after { return 204; }\n\
@@ -539,7 +502,7 @@ fn without_a_pipe_and_after_a_redirect() -> Result<()> {
 
 /// Two workers that count together, and that take a connection each.
 fn status_stage() -> Result<Stage> {
-    Stage::start(|conf| {
+    start(|conf| {
         conf.workers = 2;
         conf.events += "accept_mutex off;";
         conf.server += &format!(
@@ -683,7 +646,7 @@ fn the_status_speaks_prometheus() -> Result<()> {
         method: "POST",
         ..Request::get("/status")
     };
-    let mut connection = Connection::open(stage.nginx.address(), false)?;
+    let mut connection = Connection::open(stage.address(), false)?;
     let answer = connection.ask(&post, Manner::FAST, &Progress::default())?;
     assert_eq!(answer.status, 405);
     stage.stop()
@@ -692,7 +655,7 @@ fn the_status_speaks_prometheus() -> Result<()> {
 /// Blocks within a location are a part of it, and other locations are not.
 #[test]
 fn the_format_is_that_of_the_location() -> Result<()> {
-    let stage = Stage::start(|conf| {
+    let stage = start(|conf| {
         conf.server += "location /if { event_pipe_status prometheus;
                             if ($arg_set) { set $variable 1; }
                             location /if/nested { } }
@@ -730,7 +693,7 @@ fn with_finalizing_filter() -> Result<PathBuf> {
 
 #[test]
 fn a_request_whose_filters_give_up_counts_once() -> Result<()> {
-    let stage = Stage::start_with(&with_finalizing_filter()?, |conf| {
+    let stage = start_with(&with_finalizing_filter()?, |conf| {
         conf.server += &format!(
             "location / {{ proxy_pass http://peer; {SMALL} }}
              location = /status {{ event_pipe_status; access_log off; }}"

@@ -54,6 +54,15 @@ impl Protocol {
         }
     }
 
+    /// The directive that passes requests on to `server`.
+    pub fn pass(self, server: impl fmt::Display) -> String {
+        let scheme = match self {
+            Self::Http => "http://",
+            _ => "",
+        };
+        format!("{}_pass {scheme}{server};", self.module())
+    }
+
     fn read_request(self, stream: &mut impl Read) -> Result<Option<Request>> {
         match self {
             Self::Http => http::read_request(stream),
@@ -244,6 +253,18 @@ impl Upstreams {
     /// Has requests for `path` answered by `script`.
     pub fn play(&self, path: &str, script: Arc<Script>) {
         lock(&self.shared.scripts).insert(path.to_owned(), script);
+    }
+
+    /// The requests for `path` so far that its present script has answered.
+    pub fn seen(&self, path: &str) -> Vec<Seen> {
+        let script = lock(&self.shared.scripts).get(path).cloned();
+        script.map(|script| script.seen()).unwrap_or_default()
+    }
+
+    /// The progress of the script for `path`; a new one where there is no script.
+    pub fn progress(&self, path: &str) -> Arc<Progress> {
+        let script = lock(&self.shared.scripts).get(path).cloned();
+        script.map_or_else(Arc::default, |script| Arc::clone(&script.progress))
     }
 
     /// Closes all connections, also those that are kept for later requests.

@@ -130,7 +130,7 @@ impl Conf {
         server: impl Display,
         directives: &str,
     ) {
-        let pass = protocol.pass(server);
+        let pass = protocol.pass(server, false);
         let directives = directives
             .replace('@', protocol.module())
             .replace("PREFIX", &self.prefix().to_string_lossy());

@@ -73,16 +73,12 @@ impl<U> Stage<U> {
 }
 
 impl Stage {
-    /// An nginx before scripted peers, with what `configure` adds: `peer` is the name
-    /// of the one that speaks HTTP, and the others have those of their modules.
+    /// An nginx before scripted peers, with what `configure` adds; they have the names
+    /// that [`Protocol::peer`] gives them.
     pub fn start(binary: &Path, configure: impl FnOnce(&mut Conf)) -> Result<Self> {
         Self::before(Upstreams::start()?, binary, |conf, upstreams| {
             for protocol in Protocol::ALL {
-                let server = upstreams.address(protocol);
-                let name = match protocol {
-                    Protocol::Http => "peer",
-                    _ => protocol.module(),
-                };
+                let (name, server) = (protocol.peer(), upstreams.address(protocol));
                 conf.http += &format!("upstream {name} {{ server {server}; }}\n");
             }
             conf.tell_requests();

@@ -54,10 +54,19 @@ impl Protocol {
         }
     }
 
-    /// The directive that passes requests on to `server`.
-    pub fn pass(self, server: impl fmt::Display) -> String {
-        let scheme = match self {
-            Self::Http => "http://",
+    /// The name that a [`Stage`](crate::Stage) has for the scripted peer.
+    pub fn peer(self) -> &'static str {
+        match self {
+            Self::Http => "peer",
+            _ => self.module(),
+        }
+    }
+
+    /// The directive that passes requests on to `server`, which speaks TLS or not.
+    pub fn pass(self, server: impl fmt::Display, tls: bool) -> String {
+        let scheme = match (self, tls) {
+            (Self::Http, false) => "http://",
+            (Self::Http, true) => "https://",
             _ => "",
         };
         format!("{}_pass {scheme}{server};", self.module())

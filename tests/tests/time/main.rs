@@ -7,5 +7,4 @@ mod clock;
 mod hung;
 mod pace;
 mod progress;
-mod stage;
 mod stream;

@@ -8,10 +8,9 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use pipe_tests::client::{Manner, Pace};
 use pipe_tests::upstream::{Cuts, Framing, Hold, Protocol, Reply};
-use pipe_tests::{Binaries, binaries};
+use pipe_tests::{Binaries, Stage, binaries};
 
-use crate::pace::{PATH, STREAM, Setup, Speech, Stage};
-use crate::stage::Scene;
+use crate::pace::{self, PATH, STREAM, Setup, Speech};
 
 /// Bytes of an event.
 const EVENT: usize = 120;
@@ -56,7 +55,7 @@ fn framings(protocol: Protocol) -> Vec<Framing> {
 /// Every event arrives in the end; but those of `missed` do not when they are
 /// sent.
 fn check(binary: &Path, setup: &Setup, reply: &Reply, missed: &[usize]) -> Result<()> {
-    let stage = Stage::start(binary, setup)?;
+    let stage = pace::Stage::start(binary, setup)?;
     let mut client = stage.client(PATH)?;
     let mut upstream = stage.upstream_sends(reply, 0)?;
     let mut late = Vec::new();
@@ -217,10 +216,16 @@ fn large_bodies_arrive_whole() -> Result<()> {
                     count: 200,
                     hold: Hold::Moment,
                 };
-                let mut scene = Scene::new(protocol, reply, directives);
-                scene.manner = manner;
-                let answer = scene.play(&ours)?;
-                assert_eq!(answer.body, scene.reply.body.bytes());
+                let body = reply.body.bytes();
+                let stage = Stage::start(&ours, |conf| {
+                    conf.listen("sndbuf=8k");
+                    conf.http += "access_log off; proxy_http_version 1.1;\n";
+                    conf.add_caches();
+                    conf.pass("/", protocol, protocol.peer(), directives);
+                })?;
+                stage.play("/", reply);
+                assert_eq!(stage.ask("/", manner)?.body, body);
+                stage.stop()?;
             }
         }
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pipe_tests::peers::openssl::Certificate;
-use pipe_tests::server::{Nginx, loopback};
+use pipe_tests::server::{Conf, Nginx, loopback};
 use pipe_tests::time::VirtualTime;
 use pipe_tests::upstream::{Point, Protocol, Reply};
 
@@ -83,23 +83,28 @@ impl Setup {
         env
     }
 
-    fn text(&self, prefix: &Path, upstream: SocketAddr) -> String {
+    fn configure(&self, conf: &mut Conf, upstream: SocketAddr) {
         let module = self.protocol.module();
-        let scheme = match (self.protocol, self.tls) {
-            (Protocol::Http, false) => "http://",
-            (Protocol::Http, true) => "https://",
-            _ => "",
-        };
         let seconds = TIMEOUT.as_secs();
-        format!(
+        let prefix = conf.prefix().display();
+        let locations = format!(
             "send_timeout {seconds}s; {module}_read_timeout {seconds}s;\n\
-             location {PAGE} {{ root {}; ssi on; ssi_types *; }}\n\
-             location {PATH} {{ {module}_pass {scheme}{}; {} }}\n{}\n",
-            prefix.display(),
-            upstream,
+             location {PAGE} {{ root {prefix}; ssi on; ssi_types *; }}\n\
+             location {PATH} {{ {} {} }}\n{}\n",
+            self.protocol.pass(upstream, self.tls),
             self.directives.replace('@', module),
             self.locations
-        )
+        );
+        let page = format!("<!--#include virtual='{PATH}' -->");
+        fs::write(conf.prefix().join(&PAGE[1..]), page).expect("the prefix is writable");
+        conf.listen(&format!("sndbuf={} {}", self.socket, self.speech.listen()));
+        conf.http += &format!(
+            "access_log off; proxy_http_version 1.1;\n\
+             http2_max_concurrent_streams 8;\n\
+             upstream peer {{ server {upstream}; }}\n"
+        );
+        conf.add_caches();
+        conf.server += &locations;
     }
 }
 
@@ -107,10 +112,9 @@ impl Setup {
 pub struct Stage {
     pub time: VirtualTime,
     setup: Setup,
-    nginx: Nginx,
+    stage: pipe_tests::Stage<TcpListener>,
     /// How many sockets nginx has when it has no connection.
     sockets: usize,
-    listener: TcpListener,
     certificate: Certificate,
 }
 
@@ -124,48 +128,33 @@ impl Stage {
         let time = VirtualTime::new()?;
         let listener = TcpListener::bind((loopback(), 0))?;
         let mut certificate = Err(Error::other("none"));
-        let nginx = Nginx::start(binary, |conf| {
+        let stage = pipe_tests::Stage::before(listener, binary, |conf, listener| {
             certificate = Certificate::create(conf.prefix());
-            let page = format!("<!--#include virtual='{PATH}' -->");
-            fs::write(conf.prefix().join(&PAGE[1..]), page).expect("the prefix is writable");
-            conf.listen(&format!(
-                "sndbuf={} {}",
-                setup.socket,
-                setup.speech.listen()
-            ));
-            conf.http += "access_log off; proxy_http_version 1.1;\n\
-                          http2_max_concurrent_streams 8;\n";
-            for module in Protocol::ALL.map(Protocol::module) {
-                conf.http +=
-                    &format!("{module}_cache_path cache-{module} keys_zone={module}:1m;\n");
-            }
             if let Ok(certificate) = &certificate {
                 conf.server += &certificate.directives();
             }
             let address = listener.local_addr().expect("a listening socket has one");
-            conf.http += &format!("upstream peer {{ server {address}; }}\n");
-            conf.server += &setup.text(conf.prefix(), address);
+            setup.configure(conf, address);
             conf.env = setup.env(&time);
         })?;
         time.settle()?;
         Ok(Self {
             time,
             setup: setup.clone(),
-            sockets: sockets(&nginx),
-            nginx,
-            listener,
+            sockets: sockets(&stage.nginx),
+            stage,
             certificate: certificate?,
         })
     }
 
     /// A client that has asked for a path.
     pub fn client(&self, path: &str) -> Result<Client> {
-        Client::ask(self.nginx.address(), self.setup.speech, path)
+        Client::ask(self.stage.address(), self.setup.speech, path)
     }
 
     /// Upstream's end of the next connection, the request on which has come.
     pub fn upstream(&self) -> Result<Peer> {
-        let (stream, _) = self.listener.accept()?;
+        let (stream, _) = self.stage.upstream.accept()?;
         let mut peer = match self.setup.tls {
             true => Peer::tls_server(stream, &self.certificate)?,
             false => Peer::plain(stream)?,
@@ -193,7 +182,7 @@ impl Stage {
     }
 
     pub fn error_log(&self) -> String {
-        self.nginx.error_log()
+        self.stage.nginx.error_log()
     }
 
     /// Whether nginx says that it has given a client up.
@@ -204,7 +193,7 @@ impl Stage {
     /// Whether nginx has given the one client up, before its response was over: it
     /// says so, or, as it does with a connection of HTTP/2, closes it without a word.
     pub fn has_given_client_up(&self) -> bool {
-        self.has_client_timed_out() || sockets(&self.nginx) <= self.sockets
+        self.has_client_timed_out() || sockets(&self.stage.nginx) <= self.sockets
     }
 
     /// Whether nginx has given upstream up.
@@ -214,6 +203,6 @@ impl Stage {
 
     /// Ends nginx, which must have nothing left to do.
     pub fn stop(self) -> Result<()> {
-        self.nginx.stop()?.check()
+        self.stage.stop()
     }
 }

@@ -114,7 +114,6 @@ fn configure_nginx(conf: &mut Conf, stage: &Stage, upstream: &Upstream, cell: Ce
     conf.http = format!(
         "
         error_log error.log error;
-        access_log off;
         keepalive_requests 100000000;
         upstream origin {{
             server {};

@@ -103,7 +103,6 @@ fn origin(binary: &Path, bodies: &Path) -> Result<Nginx> {
     Nginx::start(binary, |conf| {
         conf.log_level = "error";
         conf.http = "
-            access_log off;
             sendfile on;
             tcp_nopush on;
             open_file_cache max=100;

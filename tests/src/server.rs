@@ -79,6 +79,8 @@ pub struct Conf {
     pub workers: usize,
     /// The level of the error log.
     pub log_level: &'static str,
+    /// The parameters of `access_log` for what says nothing else.
+    pub access_log: &'static str,
     /// Goes to the top level.
     pub main: String,
     /// Goes into `events {}`.
@@ -99,6 +101,7 @@ impl Conf {
             listen: Vec::new(),
             workers: 1,
             log_level: "info",
+            access_log: "off",
             main: String::new(),
             events: String::new(),
             http: String::new(),
@@ -178,6 +181,7 @@ impl Conf {
         let Self {
             workers,
             log_level,
+            access_log,
             main,
             events,
             http,
@@ -188,7 +192,7 @@ impl Conf {
              worker_shutdown_timeout 20s;\n\
              error_log error.log {log_level};\n{main}\n\
              events {{\n{events}\n}}\n\
-             http {{\n{temp_paths}{http}\n{server}\n}}\n"
+             http {{\n{temp_paths}{http}\naccess_log {access_log};\n{server}\n}}\n"
         )
     }
 }

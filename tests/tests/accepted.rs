@@ -370,7 +370,6 @@ fn by_http2(binary: &Path, breach: &Breach, reply: &Reply, conf: &str) -> Result
     };
     let nginx = Nginx::start(binary, |it| {
         it.listen("http2");
-        it.http += "access_log off;\n";
         it.server += &format!("location / {{ {pass} {} }}\n", conf.replace('@', module));
     })?;
 
@@ -453,7 +452,6 @@ fn over_http2(binary: &Path, body: &[u8], manner: Manner) -> Result<Vec<u8>> {
     let upstream = say_once([frames(body), frame(1, 4, 3, &[0x88])].concat())?;
     let nginx = Nginx::start(binary, |it| {
         it.listen("sndbuf=8k");
-        it.http += "access_log off;\n";
         it.server +=
             &format!("location / {{ proxy_http_version 2; proxy_pass http://{upstream}; }}\n");
     })?;

@@ -53,7 +53,6 @@ fn reports(binary: &Path, directives: &str, reply: Reply) -> Result<String> {
     upstreams.play("/", Arc::new(script));
     let server = upstreams.address(Protocol::Scgi);
     let nginx = Nginx::start(binary, |conf| {
-        conf.http += "access_log off;\n";
         conf.listen("");
         conf.server += &format!(
             "location / {{ scgi_pass {server}; {directives}

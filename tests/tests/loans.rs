@@ -45,7 +45,7 @@ impl Stage {
         let nginx = Nginx::start(binary, |conf| {
             conf.env = time.env();
             conf.listen("sndbuf=2m");
-            conf.http += &format!("access_log off; upstream peer {{ server {address}; }}\n");
+            conf.http += &format!("upstream peer {{ server {address}; }}\n");
             conf.server += &format!(
                 "location / {{ proxy_pass http://peer; }}\n\
                  location /page {{ proxy_pass http://peer; ssi on; ssi_types *; }}\n\

@@ -50,7 +50,7 @@ fn log_format() -> String {
         .iter()
         .map(|name| format!(" {name}=$event_pipe_{name}"))
         .collect();
-    format!("log_format pipe '$uri msec=$request_time{values}'; access_log access.log pipe;\n")
+    format!("log_format pipe '$uri msec=$request_time{values}';\n")
 }
 
 /// This project's nginx, which logs the variables.
@@ -62,6 +62,7 @@ fn start_with(binary: &Path, conf: impl FnOnce(&mut Conf)) -> Result<Stage> {
     Stage::start(binary, |c| {
         c.listen("sndbuf=16k");
         c.http += &log_format();
+        c.access_log = "access.log pipe";
         conf(c);
     })
 }

@@ -242,10 +242,10 @@ fn configure(conf: &mut Conf, scenario: &Scenario) {
     // One process and one thread beside it: nothing happens but what the test
     // does.
     conf.main += "master_process off;\nthread_pool default threads=1;\n";
+    conf.access_log = "access.log torture";
     conf.http += &format!(
         "log_format torture '$status $body_bytes_sent $upstream_status \
          $upstream_cache_status $upstream_bytes_received';\n\
-         access_log access.log torture;\n\
          {module}_cache_path cache levels=1 keys_zone={module}:4m inactive=1h;\n\
          {module}_next_upstream off;\n\
          proxy_http_version 1.1;\n\

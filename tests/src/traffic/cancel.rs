@@ -58,7 +58,6 @@ fn attempt(binary: &Path) -> Result<(bool, Leftovers)> {
 
     let server = upstreams.address(Protocol::Http);
     let nginx = Nginx::start(binary, |conf| {
-        conf.http += "access_log off;\n";
         conf.listen("sndbuf=4k http2");
         conf.server += &format!("location / {{ proxy_pass http://{server}; {LOCATION} }}\n");
     })?;

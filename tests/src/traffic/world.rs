@@ -249,9 +249,10 @@ fn configure(conf: &mut Conf, flavour: Flavour) {
         let _ = writeln!(conf.main, "error_log {DEBUG_LOG} debug;");
     }
 
+    conf.access_log = "access.log pipe";
     let http = &mut conf.http;
     *http += "log_format pipe '$status $upstream_status $upstream_cache_status request: \
-              \"$request\"';\naccess_log access.log pipe;\n";
+              \"$request\"';\n";
     *http += "server_tokens off;\nlarge_client_header_buffers 4 8k;\nkeepalive_timeout 60s;\n\
               proxy_http_version 1.1;\nproxy_set_header Connection \"\";\n\
               uwsgi_param REQUEST_METHOD $request_method;\nuwsgi_param REQUEST_URI $uri;\n\

@@ -75,7 +75,7 @@ impl<'s> Edge<'s> {
         let (parameter, directive) = program.http2();
         let module = |text: &str| text.replace('@', upstream.module());
         let nginx = Nginx::start(&program.path, |conf| {
-            conf.http = format!("access_log off;\n{}", upstream.servers(stage));
+            conf.http = upstream.servers(stage);
             if scenario.caches() {
                 conf.http += &module("@_cache_path cache keys_zone=peers:1m;");
             }

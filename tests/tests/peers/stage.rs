@@ -137,7 +137,7 @@ fn origin(program: &Program, dir: &Path, bodies: &Path, certificate: &Certificat
             }}\n"
         )
     });
-    format!("access_log off;\n{}", servers.concat())
+    servers.concat()
 }
 
 /// An nginx to run.

@@ -79,7 +79,7 @@ impl Side {
             it.env = time.env();
             it.http += &format!("proxy_max_temp_file_size {CAP};\n");
             it.server += &format!(
-                "access_log off; {conf}\n\
+                "{conf}\n\
                  location /big {{ proxy_pass http://{address}; }}\n\
                  location /page {{ root {root}; ssi on; ssi_types *; }}\n"
             );

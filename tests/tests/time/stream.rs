@@ -219,7 +219,7 @@ fn large_bodies_arrive_whole() -> Result<()> {
                 let body = reply.body.bytes();
                 let stage = Stage::start(&ours, |conf| {
                     conf.listen("sndbuf=8k");
-                    conf.http += "access_log off; proxy_http_version 1.1;\n";
+                    conf.http += "proxy_http_version 1.1;\n";
                     conf.add_caches();
                     conf.pass("/", protocol, protocol.peer(), directives);
                 })?;

@@ -20,7 +20,7 @@ pub(crate) const LARGE_BODY: &str = "large-body";
 
 const BODIES: [(&str, u64); 2] = [(BODY, 3_000_017), (LARGE_BODY, 20_000_003)];
 
-const FRONT: &str = "access_log off; proxy_cache_path cache keys_zone=demo:1m;";
+const FRONT: &str = "proxy_cache_path cache keys_zone=demo:1m;";
 
 /// Only keeps a bug from hanging the demonstration.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -53,7 +53,6 @@ impl Stage {
         let uwsgi = Uwsgi::start(dir.path(), &bodies)?;
         let socket = dir.path().join("origin.sock");
         let origin = Nginx::start(binary, |conf| {
-            conf.http = "access_log off;".to_owned();
             conf.server = format!(
                 "listen unix:{};\nroot {};",
                 socket.display(),

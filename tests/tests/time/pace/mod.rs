@@ -99,7 +99,7 @@ impl Setup {
         fs::write(conf.prefix().join(&PAGE[1..]), page).expect("the prefix is writable");
         conf.listen(&format!("sndbuf={} {}", self.socket, self.speech.listen()));
         conf.http += &format!(
-            "access_log off; proxy_http_version 1.1;\n\
+            "proxy_http_version 1.1;\n\
              http2_max_concurrent_streams 8;\n\
              upstream peer {{ server {upstream}; }}\n"
         );

@@ -1,6 +1,6 @@
 //! Descriptors are scarce: a response has no more of them than it needs.
 
-use std::fs;
+use std::fs::Metadata;
 use std::io::{Read, Result, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use pipe_tests::client::{Connection, Decoder, Ending, Http2, Manner, Request, connect};
 use pipe_tests::upstream::{Body, Progress, Reply};
-use pipe_tests::{Binaries, binaries};
+use pipe_tests::{Binaries, Stage, binaries};
 
 use crate::bodies::{expect_same, marked};
-use crate::stage::Stage;
 
 /// How many clients there are of either kind.
 const SLOW: u8 = 12;
@@ -44,6 +43,7 @@ fn ask(stage: &Stage, id: u8, size: usize, manner: Manner, gate: &Progress) -> R
 /// With few descriptors, all are served while the slow ones wait.
 fn all_are_served(binary: &Path) -> Result<()> {
     let stage = Stage::start(binary, |conf| {
+        conf.http += "proxy_http_version 1.1;\n";
         conf.listen("sndbuf=16k");
         conf.main += "worker_rlimit_nofile 100;";
         conf.events += "worker_connections 100;";
@@ -92,20 +92,8 @@ fn slow_clients_leave_some_for_others() -> Result<()> {
 
 /// The number of temporary files that are open, and bytes in them.
 fn disk(stage: &Stage) -> (usize, u64) {
-    let folders = stage.nginx.workers().into_iter();
-    let entries = folders
-        .filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).ok())
-        .flatten();
-    entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            let target = fs::read_link(path).unwrap_or_default();
-            target.to_string_lossy().contains("/temp/proxy/")
-        })
-        .filter_map(|path| fs::metadata(path).ok())
-        .fold((0, 0), |(files, bytes), file| {
-            (files + 1, bytes + file.len())
-        })
+    let files = stage.nginx.temp_files();
+    (files.len(), files.iter().map(Metadata::len).sum())
 }
 
 /// A client that reads when it is told to.
@@ -160,6 +148,7 @@ fn files_are_closed(http2: bool, directives: &str) -> Result<()> {
     const SIZE: usize = 4 << 20;
 
     let stage = Stage::start(&binaries()?.ours, |conf| {
+        conf.http += "proxy_http_version 1.1;\n";
         conf.listen(if http2 {
             "sndbuf=16k http2"
         } else {

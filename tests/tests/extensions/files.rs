@@ -7,11 +7,10 @@ use std::thread;
 use pipe_tests::client::{Connection, Http2, Manner, Pace, Request};
 use pipe_tests::peers::openssl::{Certificate, s_client};
 use pipe_tests::upstream::{Body, Progress, Reply};
-use pipe_tests::{Binaries, binaries};
+use pipe_tests::{Binaries, Stage, binaries};
 use tempfile::TempDir;
 
 use crate::bodies::{expect_same, marked};
-use crate::stage::Stage;
 
 /// Bytes of a page, and what of it may be on disk.
 const SIZE: usize = 6 << 20;
@@ -79,6 +78,7 @@ impl Scene<'_> {
 
     fn play(&self, binary: &Path, certificate: &Certificate) -> Result<()> {
         let stage = Stage::start(binary, |conf| {
+            conf.http += "proxy_http_version 1.1;\n";
             conf.listen(match self.speech {
                 Speech::Http1 => "sndbuf=64k",
                 Speech::Http2 => "sndbuf=64k http2",

@@ -4,5 +4,4 @@
 mod bodies;
 mod descriptors;
 mod files;
-mod stage;
 mod threads;

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use pipe_tests::client::Http2;
 use pipe_tests::upstream::{Body, Cuts, Hold, Point, Progress, Reply};
-use pipe_tests::{binaries, build};
+use pipe_tests::{Stage, binaries, build};
 
 use crate::bodies::{expect_same, marked};
-use crate::stage::Stage;
 
 const CONNECTIONS: u8 = 2;
 
@@ -111,6 +110,7 @@ fn all_are_whole(binary: &Path) -> Result<()> {
     let library = build::shared_library("tests/extensions/sendfile.c")?;
 
     let stage = Stage::start(binary, |conf| {
+        conf.http += "proxy_http_version 1.1;\n";
         conf.listen("http2 sndbuf=16k");
         conf.env = vec![("LD_PRELOAD", library.into())];
         conf.server += &format!(

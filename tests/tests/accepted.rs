@@ -8,16 +8,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use pipe_tests::Binaries;
-use pipe_tests::client::{Connection, Http2, Manner, Pace, Request};
+use pipe_tests::client::{Http2, Manner, Pace};
 use pipe_tests::random::Random;
 use pipe_tests::server::{Nginx, loopback};
 use pipe_tests::traffic::{
     Amount, Buffers, Case, Content, Expect, Flavour, Outcome, Stored, World, check,
 };
-use pipe_tests::upstream::{
-    Body, Cuts, Framing, Hold, Point, Progress, Protocol, Reply, Script, Upstreams,
-};
+use pipe_tests::upstream::{Body, Cuts, Framing, Hold, Point, Protocol, Reply};
+use pipe_tests::{Binaries, Stage};
 
 const EPOLL: Flavour = Flavour::EPOLL;
 
@@ -356,24 +354,15 @@ fn whatever_the_directives_say() -> Result<()> {
 
 /// What an HTTP/2 client gets of `reply` until nginx gives the stream up.
 fn by_http2(binary: &Path, breach: &Breach, reply: &Reply, conf: &str) -> Result<Vec<u8>> {
-    let upstreams = Upstreams::start()?;
-    let script = Script::new(vec![reply.clone()], Arc::new(Progress::default()));
-    upstreams.play("/", Arc::new(script));
-    let module = breach.protocol.module();
-    let server = upstreams.address(breach.protocol);
-    let pass = match breach.protocol {
-        Protocol::Http => format!("proxy_http_version 1.1; proxy_pass http://{server};"),
-        _ => format!(
-            "{module}_param REQUEST_METHOD $request_method; {module}_param REQUEST_URI $uri;
-             {module}_pass {server};"
-        ),
-    };
-    let nginx = Nginx::start(binary, |it| {
+    let protocol = breach.protocol;
+    let stage = Stage::start(binary, |it| {
         it.listen("http2");
-        it.server += &format!("location / {{ {pass} {} }}\n", conf.replace('@', module));
+        it.http += "proxy_http_version 1.1;\n";
+        it.pass("/", protocol, protocol.peer(), conf);
     })?;
+    stage.play("/", reply.clone());
 
-    let mut client = Http2::open(nginx.address(), false, WINDOW)?;
+    let mut client = Http2::open(stage.address(), false, WINDOW)?;
     client.get(STREAM, "/")?;
     let mut body = Vec::new();
     let ended = loop {
@@ -386,8 +375,7 @@ fn by_http2(binary: &Path, breach: &Breach, reply: &Reply, conf: &str) -> Result
     };
     assert!(!ended, "the response is taken for complete");
     drop(client);
-    drop(upstreams);
-    nginx.stop()?.check()?;
+    stage.stop()?;
     Ok(body)
 }
 
@@ -450,16 +438,13 @@ fn say_once(bytes: Vec<u8>) -> Result<SocketAddr> {
 /// on which a header for a stream that nobody has asked for comes after it.
 fn over_http2(binary: &Path, body: &[u8], manner: Manner) -> Result<Vec<u8>> {
     let upstream = say_once([frames(body), frame(1, 4, 3, &[0x88])].concat())?;
-    let nginx = Nginx::start(binary, |it| {
+    let stage = Stage::start(binary, |it| {
         it.listen("sndbuf=8k");
-        it.server +=
-            &format!("location / {{ proxy_http_version 2; proxy_pass http://{upstream}; }}\n");
+        it.pass("/", Protocol::Http, upstream, "proxy_http_version 2;");
     })?;
-    let progress = Progress::default();
-    let mut connection = Connection::open(nginx.address(), manner.is_slow())?;
-    let answer = connection.ask(&Request::get("/"), manner, &progress)?;
+    let answer = stage.ask("/", manner)?;
     assert!(!answer.complete, "the response is taken for complete");
-    nginx.stop()?.check()?;
+    stage.stop()?;
     Ok(answer.body)
 }
 

@@ -4,15 +4,14 @@
 
 use std::io::{Error, Result};
 use std::path::Path;
-use std::sync::Arc;
 
+use pipe_tests::Stage;
 use pipe_tests::build::{Built, Pipe, Source};
 use pipe_tests::checker::Checker;
-use pipe_tests::client::{Connection, Manner, Request};
+use pipe_tests::client::Manner;
 use pipe_tests::project::Project;
-use pipe_tests::server::Nginx;
 use pipe_tests::traffic::cancel_with_frames_queued;
-use pipe_tests::upstream::{Cuts, Hold, Progress, Protocol, Reply, Script, Upstreams};
+use pipe_tests::upstream::{Cuts, Hold, Protocol, Reply};
 use tempfile::TempDir;
 
 /// Of a response.
@@ -47,21 +46,13 @@ fn checker_in_use() -> Checker {
 /// What is reported of an nginx that passes one response on, which comes by
 /// SCGI: its input filter is the pipe's own.
 fn reports(binary: &Path, directives: &str, reply: Reply) -> Result<String> {
-    let upstreams = Upstreams::start()?;
-    let progress = Arc::new(Progress::default());
-    let script = Script::new(vec![reply], Arc::clone(&progress));
-    upstreams.play("/", Arc::new(script));
-    let server = upstreams.address(Protocol::Scgi);
-    let nginx = Nginx::start(binary, |conf| {
+    let stage = Stage::start(binary, |conf| {
         conf.listen("");
-        conf.server += &format!(
-            "location / {{ scgi_pass {server}; {directives}
-                 scgi_param REQUEST_METHOD $request_method; scgi_param REQUEST_URI $uri; }}\n"
-        );
+        conf.pass("/", Protocol::Scgi, "scgi", directives);
     })?;
-    let mut client = Connection::open(nginx.address(), false)?;
-    client.ask(&Request::get("/"), Manner::FAST, &progress)?;
-    Ok(nginx.stop()?.reports.concat())
+    stage.play("/", reply);
+    stage.ask("/", Manner::FAST)?;
+    Ok(stage.end()?.reports.concat())
 }
 
 fn expect(report: &str, texts: &[&str]) {

@@ -3,11 +3,11 @@
 
 use std::io::{Error, ErrorKind, Result};
 use std::path::Path;
-use std::sync::Arc;
 
+use crate::Stage;
 use crate::client::Http2;
-use crate::server::{Leftovers, Nginx, wait};
-use crate::upstream::{Cuts, Framing, Hold, Point, Progress, Protocol, Reply, Script, Upstreams};
+use crate::server::{Leftovers, wait};
+use crate::upstream::{Cuts, Framing, Hold, Point, Protocol, Reply};
 
 /// Seven of the eight buffers may be on their way to the client at once, as
 /// frames of a buffer each.
@@ -49,24 +49,19 @@ pub fn cancel_with_frames_queued(binary: &Path) -> Result<(bool, Leftovers)> {
 }
 
 fn attempt(binary: &Path) -> Result<(bool, Leftovers)> {
-    let upstreams = Upstreams::start()?;
-    let progress = Arc::new(Progress::default());
-    let script = |reply| Arc::new(Script::new(vec![reply], Arc::clone(&progress)));
-    upstreams.play("/cancelled", script(interrupted()));
-    let next = Reply::random(62, BEFORE + AFTER);
-    upstreams.play("/next", script(next.clone()));
-
-    let server = upstreams.address(Protocol::Http);
-    let nginx = Nginx::start(binary, |conf| {
+    let stage = Stage::start(binary, |conf| {
         conf.listen("sndbuf=4k http2");
-        conf.server += &format!("location / {{ proxy_pass http://{server}; {LOCATION} }}\n");
+        conf.pass("/", Protocol::Http, "peer", LOCATION);
     })?;
-    let mut client = Http2::open(nginx.address(), true, WINDOW)?;
-    progress.begin();
+    let progress = stage.play("/cancelled", interrupted());
+    let next = Reply::random(62, BEFORE + AFTER);
+    stage.play("/next", next.clone());
+
+    let mut client = Http2::open(stage.address(), true, WINDOW)?;
     client.get(CANCELLED, "/cancelled")?;
     progress.wait_for_peer();
     client.cancel(CANCELLED)?;
-    if !wait(|| nginx.error_log().contains("client canceled stream")) {
+    if !wait(|| stage.nginx.error_log().contains("client canceled stream")) {
         return Err(Error::other("nginx does not see the stream cancelled"));
     }
     progress.client_gone();
@@ -83,7 +78,7 @@ fn attempt(binary: &Path) -> Result<(bool, Leftovers)> {
         Err(error) => return Err(error),
     };
     drop(client);
-    Ok((survives, nginx.stop()?))
+    Ok((survives, stage.end()?))
 }
 
 /// Whether the error is that nginx is not there any more.

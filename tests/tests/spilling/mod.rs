@@ -11,9 +11,10 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pipe_tests::Stage;
 use pipe_tests::client::{Decoder, Ending, Http2};
 use pipe_tests::random::Random;
-use pipe_tests::server::{Nginx, loopback};
+use pipe_tests::server::{loopback, wait};
 use pipe_tests::time::VirtualTime;
 use pipe_tests::upstream::{Queues, queues};
 use socket2::{Domain, Socket, Type};
@@ -51,10 +52,8 @@ pub enum Speech {
 /// An nginx, and the upstream of its location `/big`, which `/page` includes.
 pub struct Side {
     pub time: VirtualTime,
-    nginx: Nginx,
+    stage: Stage<Upstream>,
     speech: Speech,
-    sent: Arc<AtomicUsize>,
-    upstream: Upstream,
 }
 
 impl Side {
@@ -65,10 +64,8 @@ impl Side {
 
     /// The same, for clients that speak so.
     pub fn for_clients(binary: &Path, conf: &str, speech: Speech) -> Result<Self> {
-        let upstream = Upstream::start()?;
-        let address = upstream.address;
         let time = VirtualTime::new()?;
-        let nginx = Nginx::start(binary, |it| {
+        let stage = Stage::before(Upstream::start()?, binary, |it, upstream| {
             fs::write(it.prefix().join("page"), "<!--#include virtual='/big' -->")
                 .expect("the prefix is writable");
             let root = it.prefix().display().to_string();
@@ -80,16 +77,15 @@ impl Side {
             it.http += &format!("proxy_max_temp_file_size {CAP};\n");
             it.server += &format!(
                 "{conf}\n\
-                 location /big {{ proxy_pass http://{address}; }}\n\
-                 location /page {{ root {root}; ssi on; ssi_types *; }}\n"
+                 location /big {{ proxy_pass http://{}; }}\n\
+                 location /page {{ root {root}; ssi on; ssi_types *; }}\n",
+                upstream.address
             );
         })?;
         Ok(Self {
             time,
-            nginx,
+            stage,
             speech,
-            sent: Arc::clone(&upstream.sent),
-            upstream,
         })
     }
 
@@ -100,19 +96,19 @@ impl Side {
 
     /// How often the error log has this.
     pub fn log(&self, text: &str) -> usize {
-        self.nginx.error_log().matches(text).count()
+        self.stage.nginx.error_log().matches(text).count()
     }
 
     /// Nothing can be spilled any more.
     pub fn remove_disk(&self) -> Result<()> {
-        let folder = self.nginx.prefix().join("temp/proxy");
+        let folder = self.stage.nginx.prefix().join("temp/proxy");
         fs::remove_dir(&folder)
     }
 
     /// Asks for a path, and reads nothing yet.
     pub fn ask(&self, path: &str) -> Result<Client> {
         if self.speech == Speech::Http2 {
-            let address = self.nginx.address();
+            let address = self.stage.address();
             let mut connection = Http2::open(address, false, SOCKET as u32)?;
             connection.get(STREAM, path)?;
             let body = Vec::new();
@@ -120,7 +116,7 @@ impl Side {
         }
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_recv_buffer_size(SOCKET)?;
-        socket.connect(&self.nginx.address().into())?;
+        socket.connect(&self.stage.address().into())?;
         let mut client = TcpStream::from(socket);
         client.set_read_timeout(Some(PATIENCE))?;
         let (range, wanted) = match self.speech {
@@ -144,7 +140,7 @@ impl Side {
 
     /// How much upstream has sent.
     pub fn sent(&self) -> usize {
-        self.sent.load(Ordering::Relaxed)
+        self.stage.upstream.sent.load(Ordering::Relaxed)
     }
 
     /// Waits until upstream has sent all, or more than `level`, or is held back:
@@ -158,7 +154,7 @@ impl Side {
                 return Ok(true);
             }
             self.time.settle()?;
-            let now = (self.upstream.queues()?, queues(client.stream())?);
+            let now = (self.stage.upstream.queues()?, queues(client.stream())?);
             let is_held_back = now.0.is_none_or(|queues| queues.unread > 0);
             if still.1 != Some(now) || !is_held_back {
                 still = (Instant::now(), Some(now));
@@ -181,37 +177,21 @@ impl Side {
 
     /// Upstream closes its connections.
     fn give_up(&self) {
-        self.upstream.hang_up();
+        self.stage.upstream.hang_up();
     }
 
     /// The number of temporary files and the bytes that they have on disk.
     pub fn disk(&self) -> (usize, u64) {
-        let files = self.nginx.workers().into_iter().flat_map(|worker| {
-            let folder = fs::read_dir(format!("/proc/{worker}/fd"));
-            folder.into_iter().flatten().flatten()
-        });
-        let is_temporary = |path: &Path| {
-            let target = fs::read_link(path).unwrap_or_default();
-            target.to_string_lossy().contains("/temp/proxy/")
-        };
-        files
-            .map(|entry| entry.path())
-            .filter(|path| is_temporary(path))
-            .filter_map(|path| fs::metadata(path).ok())
-            .fold((0, 0), |(files, bytes), file| {
-                (files + 1, bytes + file.len().max(512 * file.blocks()))
-            })
+        let files = self.stage.nginx.temp_files();
+        let bytes = files.iter().map(|file| file.len().max(512 * file.blocks()));
+        (files.len(), bytes.sum())
     }
 
     /// Ends it, and checks what remains.
     pub fn stop(self) -> Result<()> {
-        let open = || self.disk().0 > 0;
-        let start = Instant::now();
-        while open() && start.elapsed() < PATIENCE {
-            thread::sleep(Duration::from_millis(5));
-        }
-        assert!(!open(), "temporary files stay open");
-        self.nginx.stop()?.check()
+        let are_closed = wait(|| self.disk().0 == 0);
+        assert!(are_closed, "temporary files stay open");
+        self.stage.stop()
     }
 }
 

@@ -14,10 +14,10 @@ use super::case::Case;
 use super::cases::UNWRITABLE;
 use super::journal::{Journal, kind};
 use super::outcome::{Outcome, check, compare};
-use crate::Binaries;
-use crate::client::{Answer, Connection, Ending, Leave, Manner, Request};
+use crate::client::{Answer, Connection, Ending, Leave};
 use crate::server::{Conf, Nginx, wait};
-use crate::upstream::{Progress, Protocol, Script, Seen, Upstreams};
+use crate::upstream::{Progress, Script, Seen, Upstreams};
+use crate::{Binaries, Stage};
 
 /// Where everything is logged.
 const DEBUG_LOG: &str = "debug.log";
@@ -91,7 +91,7 @@ impl World {
     /// Stops everything and checks what remained.
     pub fn stop(self) -> Result<()> {
         if self.flavour.debug {
-            same_debug_lines(&self.stock.nginx, &self.ours.nginx)?;
+            same_debug_lines(&self.stock.stage.nginx, &self.ours.stage.nginx)?;
         }
         self.stock.stop().map_err(of("stock"))?;
         self.ours.stop().map_err(of("ours"))
@@ -106,8 +106,7 @@ fn of(side: &str) -> impl Fn(Error) -> Error {
 /// One nginx with its upstreams.
 #[derive(Debug)]
 struct Side {
-    nginx: Nginx,
-    upstreams: Upstreams,
+    stage: Stage,
     errors: Journal,
     access: Journal,
     /// How many descriptors the idle worker has.
@@ -116,32 +115,22 @@ struct Side {
 
 impl Side {
     fn start(flavour: Flavour, cases: &[Case], binary: &Path) -> Result<Self> {
-        let upstreams = Upstreams::start()?;
-        let nginx = Nginx::start(binary, |conf| {
+        let stage = Stage::before(Upstreams::start()?, binary, |conf, upstreams| {
             configure(conf, flavour);
             for (nth, case) in cases.iter().enumerate() {
-                add_location(conf, nth, case, &upstreams);
+                add_location(conf, nth, case, upstreams);
             }
         })?;
-        let unwritable = nginx.prefix().join(UNWRITABLE);
-        if unwritable.is_dir() {
-            fs::remove_dir(&unwritable)?;
-            fs::write(&unwritable, "in the way")?;
+        let nginx = &stage.nginx;
+        if nginx.prefix().join(UNWRITABLE).is_dir() {
+            nginx.obstruct(UNWRITABLE)?;
         }
-        let access = Journal::new(nginx.prefix().join("access.log"));
-        // A worker that answers has opened all it opens by itself.
-        let progress = Progress::default();
-        Connection::open(nginx.address(), false)?.ask(
-            &Request::get("/ready"),
-            Manner::FAST,
-            &progress,
-        )?;
+        stage.await_worker()?;
         Ok(Self {
             errors: Journal::new(nginx.error_log_path()),
-            access,
+            access: Journal::new(nginx.prefix().join("access.log")),
             descriptors: nginx.descriptors().len(),
-            nginx,
-            upstreams,
+            stage,
         })
     }
 
@@ -152,7 +141,7 @@ impl Side {
         for (name, replies) in &case.scripts {
             let script = Arc::new(Script::new(replies.clone(), Arc::clone(&progress)));
             scripts.push(Arc::clone(&script));
-            self.upstreams.play(&format!("/{id}/{name}"), script);
+            self.stage.upstream.play(&format!("/{id}/{name}"), script);
         }
 
         let answers = self.converse(&id, case, &progress).map_err(|error| {
@@ -162,7 +151,7 @@ impl Side {
 
         let seen: Vec<Seen> = scripts.iter().flat_map(|script| script.seen()).collect();
         let connections: BTreeSet<usize> = seen.iter().map(|seen| seen.connection).collect();
-        let prefix = self.nginx.prefix();
+        let prefix = self.stage.nginx.prefix();
         let lines = self.errors.lines(&id)?;
         let mut log: Vec<String> = lines.iter().map(|line| kind(line, prefix)).collect();
         log.sort_unstable();
@@ -219,18 +208,19 @@ impl Side {
     }
 
     fn address(&self, slow: bool) -> SocketAddr {
-        self.nginx.addresses()[usize::from(slow)]
+        self.stage.nginx.addresses()[usize::from(slow)]
     }
 
     fn stop(self) -> Result<()> {
-        self.upstreams.hang_up();
-        if !wait(|| self.nginx.descriptors().len() <= self.descriptors) {
-            let (before, now) = (self.descriptors, self.nginx.descriptors());
+        self.stage.upstream.hang_up();
+        let open = || self.stage.nginx.descriptors();
+        if !wait(|| open().len() <= self.descriptors) {
+            let (before, now) = (self.descriptors, open());
             return Err(Error::other(format!(
                 "descriptors open: {now:#?}, {before} before"
             )));
         }
-        self.nginx.stop()?.check()
+        self.stage.stop()
     }
 }
 
@@ -255,22 +245,16 @@ fn configure(conf: &mut Conf, flavour: Flavour) {
               \"$request\"';\n";
     *http += "server_tokens off;\nlarge_client_header_buffers 4 8k;\nkeepalive_timeout 60s;\n\
               proxy_http_version 1.1;\nproxy_set_header Connection \"\";\n\
-              uwsgi_param REQUEST_METHOD $request_method;\nuwsgi_param REQUEST_URI $uri;\n\
-              scgi_param REQUEST_METHOD $request_method;\nscgi_param REQUEST_URI $uri;\n\
-              fastcgi_param REQUEST_METHOD $request_method;\nfastcgi_param REQUEST_URI $uri;\n";
-    for module in Protocol::ALL.map(Protocol::module) {
-        let _ = writeln!(
-            http,
-            "{module}_cache_path cache-{module} levels=1 keys_zone={module}:4m inactive=1h;\n\
-             {module}_next_upstream off;",
-        );
-    }
+              proxy_next_upstream off;\nfastcgi_next_upstream off;\n\
+              scgi_next_upstream off;\nuwsgi_next_upstream off;\n";
     if flavour.threads {
         *http += "aio threads;\naio_write on;\n";
     }
     if flavour.sendfile {
         *http += "sendfile on;\nsendfile_max_chunk 16k;\n";
     }
+    conf.tell_requests();
+    conf.add_caches();
 }
 
 fn add_location(conf: &mut Conf, nth: usize, case: &Case, upstreams: &Upstreams) {
@@ -282,20 +266,7 @@ fn add_location(conf: &mut Conf, nth: usize, case: &Case, upstreams: &Upstreams)
         "upstream {id} {{ server {server} max_fails=0; {} }}",
         keepalive.unwrap_or_default()
     );
-    let module = case.protocol.module();
-    let scheme = if case.protocol == Protocol::Http {
-        "http://"
-    } else {
-        ""
-    };
-    let directives = case
-        .conf
-        .replace('@', module)
-        .replace("PREFIX", &conf.prefix().to_string_lossy());
-    let _ = writeln!(
-        conf.server,
-        "location /{id}/ {{\n{module}_pass {scheme}{id};\n{directives}}}"
-    );
+    conf.pass(&format!("/{id}/"), case.protocol, &id, &case.conf);
 }
 
 /// How lines about the pipe begin.

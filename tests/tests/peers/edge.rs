@@ -2,17 +2,15 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::io::{Error, Read, Result, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Error, Result};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use pipe_tests::build::Pipe;
 use pipe_tests::peers::curl::{Curl, Response};
 use pipe_tests::peers::h2load::{H2load, Report};
 use pipe_tests::peers::openssl::s_client;
-use pipe_tests::server::Nginx;
+use pipe_tests::server::{Nginx, wait};
 
 use super::scenarios::Scenario;
 use super::stage::Stage;
@@ -23,9 +21,6 @@ const SPILLED: &str = "an upstream response is buffered to a temporary file";
 
 /// What makes a line of the error log one that must not be there.
 const PROBLEMS: [&str; 5] = ["[warn]", "[error]", "[crit]", "[alert]", "[emerg]"];
-
-/// Only keeps a failure from hanging the tests.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +53,7 @@ impl Speech {
 /// A running nginx under test, and what clients have got from it.
 #[derive(Debug)]
 pub(crate) struct Edge<'s> {
-    stage: &'s Stage,
-    nginx: Nginx,
+    stage: pipe_tests::Stage<&'s Stage>,
     idle_descriptors: usize,
     transcript: RefCell<Vec<String>>,
 }
@@ -74,7 +68,7 @@ impl<'s> Edge<'s> {
         let program = stage.program(pipe);
         let (parameter, directive) = program.http2();
         let module = |text: &str| text.replace('@', upstream.module());
-        let nginx = Nginx::start(&program.path, |conf| {
+        let stage = pipe_tests::Stage::before(stage, &program.path, |conf, stage| {
             conf.http = upstream.servers(stage);
             if scenario.caches() {
                 conf.http += &module("@_cache_path cache keys_zone=peers:1m;");
@@ -94,11 +88,13 @@ impl<'s> Edge<'s> {
                 module(scenario.location),
             );
         })?;
-        await_idle(&nginx, scenario.caches())?;
+        await_processes(&stage.nginx, scenario.caches())?;
+        // Once the worker has answered and closed the connection, it has handled
+        // whatever had come before.
+        stage.await_worker()?;
         Ok(Self {
+            idle_descriptors: stage.nginx.descriptors().len(),
             stage,
-            idle_descriptors: nginx.descriptors().len(),
-            nginx,
             transcript: RefCell::default(),
         })
     }
@@ -109,21 +105,21 @@ impl<'s> Edge<'s> {
             Speech::Http2PriorKnowledge => 1,
             Speech::Tls12 | Speech::Tls13 | Speech::Http2 => 2,
         };
-        self.nginx.addresses()[index]
+        self.stage.nginx.addresses()[index]
     }
 
     fn authority(&self) -> &Path {
-        &self.stage.certificate().certificate
+        &self.stage.upstream.certificate().certificate
     }
 
     /// The folder of nginx's files.
     pub(crate) fn prefix(&self) -> &Path {
-        self.nginx.prefix()
+        self.stage.nginx.prefix()
     }
 
     /// What the upstreams have under that name.
     pub(crate) fn upstream_body(&self, name: &str) -> Result<Vec<u8>> {
-        self.stage.bodies().read(name)
+        self.stage.upstream.bodies().read(name)
     }
 
     /// A request by curl, not sent yet.
@@ -220,7 +216,7 @@ impl<'s> Edge<'s> {
 
     /// That a response was too much for a client must be in the error log.
     pub(crate) fn expect_spilled(&self) -> Result<()> {
-        match self.nginx.error_log().contains(SPILLED) {
+        match self.stage.nginx.error_log().contains(SPILLED) {
             true => Ok(()),
             false => Err(Error::other("no response went to a temporary file")),
         }
@@ -231,14 +227,14 @@ impl<'s> Edge<'s> {
     pub(crate) fn finish(self) -> Result<Vec<String>> {
         // Fewer once the cache loader has ended.
         eventually("nginx closes all that it has opened", || {
-            Ok(self.nginx.descriptors().len() <= self.idle_descriptors)
+            Ok(self.stage.nginx.descriptors().len() <= self.idle_descriptors)
         })?;
-        let log = self.nginx.error_log();
+        let log = self.stage.nginx.error_log();
         let problems: Vec<_> = log.lines().filter(|line| is_problem(line)).collect();
         if !problems.is_empty() {
             return Err(Error::other(format!("error log: {problems:#?}")));
         }
-        self.nginx.stop()?.check()?;
+        self.stage.stop()?;
         Ok(self.transcript.into_inner())
     }
 }
@@ -249,18 +245,19 @@ fn is_problem(line: &str) -> bool {
 
 /// Waits until `done`; `what` is what an error says would never happen.
 pub(crate) fn eventually(what: &str, done: impl Fn() -> Result<bool>) -> Result<()> {
-    let start = Instant::now();
-    while !done()? {
-        if start.elapsed() > PATIENCE {
-            return Err(Error::other(format!("it does not happen that {what}")));
-        }
-        thread::sleep(Duration::from_millis(10));
+    let mut outcome = Ok(false);
+    wait(|| {
+        outcome = done();
+        !matches!(outcome, Ok(false))
+    });
+    match outcome? {
+        true => Ok(()),
+        false => Err(Error::other(format!("it does not happen that {what}"))),
     }
-    Ok(())
 }
 
-/// Waits until nginx has opened all that it has open when idle.
-fn await_idle(nginx: &Nginx, caches: bool) -> Result<()> {
+/// Waits until nginx has all of its processes.
+fn await_processes(nginx: &Nginx, caches: bool) -> Result<()> {
     // With a cache there are two processes more, and the worker has a socket
     // to each, which it gets from the master before the master sleeps.
     let processes = if caches { 3 } else { 1 };
@@ -269,19 +266,7 @@ fn await_idle(nginx: &Nginx, caches: bool) -> Result<()> {
         let children = fs::read_to_string(format!("{master}/task/{}/children", nginx.master()))?;
         let state = fs::read_to_string(format!("{master}/stat"))?;
         Ok(children.split_whitespace().count() == processes && state.contains(") S "))
-    })?;
-
-    // Once the worker has answered and closed the connection, it has handled
-    // whatever had come before.
-    let mut stream = TcpStream::connect(nginx.address())?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"GET /ready HTTP/1.0\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    match answer.starts_with("HTTP/1.1 204 ") {
-        true => Ok(()),
-        false => Err(Error::other(format!("nginx is not ready: {answer}"))),
-    }
+    })
 }
 
 /// An error that says where `found` begins to differ, if it does.

@@ -71,7 +71,7 @@ fn demonstrate(options: &Options) -> Result<(), Box<dyn Error>> {
 fn set_up(nginx: &Path) -> Result<Front, Box<dyn Error>> {
     // An interrupt waits for this, so that it finds either nothing or all.
     let mut stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(stage.insert(Stage::start(nginx)?).front())
+    Ok(Front::of(stage.insert(stage::start(nginx)?)))
 }
 
 /// The program to show: `NGX_OURS`, else built from the source asked for.

@@ -5,11 +5,9 @@ use std::fs::{self, File};
 use std::io::{self, Error, Read, Result};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use pipe_tests::peers::uwsgi::{Protocol, Uwsgi};
-use pipe_tests::server::Nginx;
+use pipe_tests::server::{Nginx, wait};
 use tempfile::TempDir;
 
 /// A body of some hundred buffers.
@@ -22,16 +20,17 @@ const BODIES: [(&str, u64); 2] = [(BODY, 3_000_017), (LARGE_BODY, 20_000_003)];
 
 const FRONT: &str = "proxy_cache_path cache keys_zone=demo:1m;";
 
-/// Only keeps a bug from hanging the demonstration.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// nginx, and what is behind it.
+pub(crate) type Stage = pipe_tests::Stage<Upstreams>;
 
-/// Dropped from top to bottom: nginx first, the files last.
+/// Dropped from top to bottom: the files last.
 #[derive(Debug)]
-pub(crate) struct Stage {
-    nginx: Nginx,
+pub(crate) struct Upstreams {
     _origin: Nginx,
-    _uwsgi: Uwsgi,
-    dir: TempDir,
+    origin_socket: PathBuf,
+    uwsgi: Uwsgi,
+    bodies: PathBuf,
+    _dir: TempDir,
 }
 
 /// What the demonstration needs to know of a [`Stage`] that stands.
@@ -42,48 +41,55 @@ pub(crate) struct Front {
     bodies: PathBuf,
 }
 
-impl Stage {
-    /// Starts the nginx at `binary` and the upstreams. These listen on Unix
-    /// sockets, so that only one port is taken.
-    pub(crate) fn start(binary: &Path) -> Result<Self> {
+/// Starts the nginx at `binary` and the upstreams.
+pub(crate) fn start(binary: &Path) -> Result<Stage> {
+    Stage::before(Upstreams::start(binary)?, binary, |conf, upstreams| {
+        // Enough to tell which pipe runs, and of responses that spill.
+        conf.log_level = "notice";
+        conf.http = FRONT.to_owned();
+        conf.server = locations(
+            &upstreams.origin_socket,
+            &upstreams.uwsgi.socket(Protocol::FastCgi),
+        );
+        conf.listen("");
+    })
+}
+
+impl Upstreams {
+    /// They listen on Unix sockets, so that only nginx takes a port.
+    fn start(binary: &Path) -> Result<Self> {
         let dir = TempDir::with_prefix("event-pipe-demo-")?;
         let bodies = dir.path().join("bodies");
         create_bodies(&bodies)?;
 
         let uwsgi = Uwsgi::start(dir.path(), &bodies)?;
-        let socket = dir.path().join("origin.sock");
+        let origin_socket = dir.path().join("origin.sock");
         let origin = Nginx::start(binary, |conf| {
             conf.server = format!(
                 "listen unix:{};\nroot {};",
-                socket.display(),
+                origin_socket.display(),
                 bodies.display()
             );
         })?;
-        let nginx = Nginx::start(binary, |conf| {
-            // Enough to tell which pipe runs, and of responses that spill.
-            conf.log_level = "notice";
-            conf.http = FRONT.to_owned();
-            conf.server = locations(&socket, &uwsgi.socket(Protocol::FastCgi));
-            conf.listen("");
-        })?;
         Ok(Self {
-            nginx,
             _origin: origin,
-            _uwsgi: uwsgi,
-            dir,
+            origin_socket,
+            uwsgi,
+            bodies,
+            _dir: dir,
         })
-    }
-
-    pub(crate) fn front(&self) -> Front {
-        Front {
-            address: self.nginx.address(),
-            log: self.nginx.error_log_path(),
-            bodies: self.dir.path().join("bodies"),
-        }
     }
 }
 
 impl Front {
+    pub(crate) fn of(stage: &Stage) -> Self {
+        Self {
+            address: stage.address(),
+            log: stage.nginx.error_log_path(),
+            bodies: stage.upstream.bodies.clone(),
+        }
+    }
+
     /// What the upstreams have under that name.
     pub(crate) fn upstream_body(&self, name: &str) -> Result<Vec<u8>> {
         fs::read(self.bodies.join(name))
@@ -113,14 +119,10 @@ nginx keeps running until Ctrl-C. Try:
 
     /// Waits until nginx has logged that text.
     pub(crate) fn wait_for_log(&self, text: &str) -> Result<()> {
-        let start = Instant::now();
-        while self.log_line(text)?.is_none() {
-            if start.elapsed() > PATIENCE {
-                return Err(Error::other(format!("nginx never logged \"{text}\"")));
-            }
-            thread::sleep(Duration::from_millis(10));
+        match wait(|| matches!(self.log_line(text), Ok(Some(_)))) {
+            true => Ok(()),
+            false => Err(Error::other(format!("nginx never logged \"{text}\""))),
         }
-        Ok(())
     }
 }
 

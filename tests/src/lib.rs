@@ -11,6 +11,7 @@ pub mod project;
 pub mod random;
 pub mod server;
 pub mod stage;
+mod tail;
 pub mod time;
 pub mod torture;
 pub mod traffic;

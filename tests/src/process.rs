@@ -50,12 +50,18 @@ impl Open {
 
 /// All descriptors of a process but those that are closed meanwhile.
 pub fn open(process: u32) -> io::Result<Vec<Open>> {
-    let links = fs::read_dir(format!("/proc/{process}/fd"))?.flatten();
-    let open = |link: PathBuf| {
-        let target = fs::read_link(&link).ok()?;
-        Some(Open { link, target })
-    };
-    Ok(links.filter_map(|entry| open(entry.path())).collect())
+    let mut open = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{process}/fd"))? {
+        let link = entry?.path();
+        match fs::read_link(&link) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            target => open.push(Open {
+                link,
+                target: target?,
+            }),
+        }
+    }
+    Ok(open)
 }
 
 /// Whether all threads of a process but its first one sleep.

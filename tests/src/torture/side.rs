@@ -1,7 +1,7 @@
 //! One nginx, the peers that it talks to, and their turns.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -13,9 +13,11 @@ use super::reader::{Reader, is_hung_up};
 use super::scenario::{Client, Scenario};
 use crate::build::shared_library;
 use crate::client::{Answer, Request};
+use crate::process;
 use crate::server::{Conf, Nginx, files_below};
+use crate::tail::Tail;
 use crate::traffic::kind;
-use crate::upstream::{End, Protocol};
+use crate::upstream::End;
 
 /// Everything is done by Unix sockets: what one end does, the other end finds
 /// at once.
@@ -24,14 +26,15 @@ const FAST: &str = "fast.sock";
 const SLOW: &str = "slow.sock";
 const TORTURE: &str = "torture.sock";
 
-/// One nginx, in hand.
+/// One nginx, in hand. It is no [`Stage`](crate::Stage): its peers listen in its own
+/// folder, and what has it in hand ends between the signal to end and nginx's end.
 #[derive(Debug)]
 pub(super) struct Side {
     nginx: Nginx,
     control: Control,
     upstream: UnixListener,
-    errors: File,
-    access: File,
+    errors: Tail,
+    access: Tail,
     runs: usize,
 }
 
@@ -69,8 +72,8 @@ impl Side {
         upstream.set_nonblocking(true)?;
         Ok(Self {
             control: Control::take(&torture, nginx.master())?,
-            errors: File::open(nginx.error_log_path())?,
-            access: File::open(nginx.prefix().join("access.log"))?,
+            errors: Tail::of(nginx.error_log_path()),
+            access: Tail::of(nginx.prefix().join("access.log")),
             nginx,
             upstream,
             runs: 0,
@@ -91,8 +94,8 @@ impl Side {
         let uri = format!("/{}", self.runs);
         let open = self.open()?;
         let temp_files = self.temp_files()?;
-        read_on(&mut self.errors)?;
-        read_on(&mut self.access)?;
+        self.errors.read_on()?;
+        self.access.read_on()?;
 
         let answer = self.talk(scenario, &uri, fault)?;
         let is_late = !self.leaked(&open)?.is_empty();
@@ -104,13 +107,13 @@ impl Side {
         let again = self.talk(&scenario.in_health(), &uri, None)?;
 
         let prefix = self.nginx.prefix();
-        let log = read_on(&mut self.errors)?;
+        let log = self.errors.read_text()?;
         Ok(Outcome {
             answer,
             is_late,
             again,
             log: log.lines().map(|line| kind(line, prefix)).collect(),
-            access: read_on(&mut self.access)?,
+            access: self.access.read_text()?,
             stored: fs::read(prefix.join("store").join(&uri[1..])).ok(),
             temp_files: self.temp_files()? - temp_files,
             leaked: self.leaked(&open)?,
@@ -138,8 +141,8 @@ impl Side {
 
     /// What nginx has open.
     fn open(&self) -> Result<HashSet<PathBuf>> {
-        let open = fs::read_dir(format!("/proc/{}/fd", self.nginx.master()))?;
-        open.map(|entry| fs::read_link(entry?.path())).collect()
+        let open = process::open(self.nginx.master())?;
+        Ok(open.into_iter().map(|open| open.target).collect())
     }
 
     /// What nginx has open but had not `before`.
@@ -225,20 +228,9 @@ impl Side {
     }
 }
 
-/// What has come to a log since it was read last.
-fn read_on(log: &mut File) -> Result<String> {
-    let mut bytes = Vec::new();
-    log.read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 fn configure(conf: &mut Conf, scenario: &Scenario) {
     let prefix = conf.prefix().to_string_lossy().into_owned();
     let module = scenario.protocol.module();
-    let scheme = match scenario.protocol {
-        Protocol::Http => "http://",
-        _ => "",
-    };
     // One process and one thread beside it: nothing happens but what the test
     // does.
     conf.main += "master_process off;\nthread_pool default threads=1;\n";
@@ -246,17 +238,15 @@ fn configure(conf: &mut Conf, scenario: &Scenario) {
     conf.http += &format!(
         "log_format torture '$status $body_bytes_sent $upstream_status \
          $upstream_cache_status $upstream_bytes_received';\n\
-         {module}_cache_path cache levels=1 keys_zone={module}:4m inactive=1h;\n\
          {module}_next_upstream off;\n\
-         proxy_http_version 1.1;\n\
-         fastcgi_param REQUEST_METHOD $request_method;\nfastcgi_param REQUEST_URI $uri;\n"
+         proxy_http_version 1.1;\n"
     );
-    let directives = format!("{} {}", scenario.buffers, scenario.conf)
-        .replace('@', module)
-        .replace("PREFIX", &prefix);
+    conf.tell_requests();
+    conf.add_caches();
     // For slow clients: what nginx has sent must not be hidden in its socket.
-    conf.server += &format!(
-        "listen unix:{prefix}/{FAST};\nlisten unix:{prefix}/{SLOW} sndbuf=2k;\n\
-         location / {{\n{module}_pass {scheme}unix:{prefix}/{UPSTREAM};\n{directives}\n}}\n"
-    );
+    conf.server +=
+        &format!("listen unix:{prefix}/{FAST};\nlisten unix:{prefix}/{SLOW} sndbuf=2k;\n");
+    let upstream = format!("unix:{prefix}/{UPSTREAM}");
+    let directives = format!("{} {}", scenario.buffers, scenario.conf);
+    conf.pass("/", scenario.protocol, upstream, &directives);
 }

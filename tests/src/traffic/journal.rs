@@ -1,23 +1,20 @@
 //! What nginx writes into its logs, case by case.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{ErrorKind, Read, Result};
+use std::io::Result;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use crate::tail::Tail;
 use crate::upstream::lock;
 
 /// A log that grows, its lines sorted by the case they belong to.
 #[derive(Debug)]
-pub(super) struct Journal {
-    path: PathBuf,
-    state: Mutex<State>,
-}
+pub(super) struct Journal(Mutex<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    file: Option<File>,
+    log: Tail,
     /// The start of a line whose end is not there yet.
     rest: Vec<u8>,
     lines: HashMap<String, Vec<String>>,
@@ -25,32 +22,24 @@ struct State {
 
 impl Journal {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            state: Mutex::default(),
-        }
+        Self(Mutex::new(State {
+            log: Tail::of(path),
+            rest: Vec::new(),
+            lines: HashMap::new(),
+        }))
     }
 
     /// The lines that belong to the case `id` so far.
     pub(super) fn lines(&self, id: &str) -> Result<Vec<String>> {
-        let mut state = lock(&self.state);
-        state.read_on(&self.path)?;
+        let mut state = lock(&self.0);
+        state.read_on()?;
         Ok(state.lines.get(id).cloned().unwrap_or_default())
     }
 }
 
 impl State {
-    fn read_on(&mut self, path: &Path) -> Result<()> {
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => match File::open(path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-                opened => opened?,
-            },
-        };
-        file.read_to_end(&mut self.rest)?;
-        self.file = Some(file);
-
+    fn read_on(&mut self) -> Result<()> {
+        self.rest.extend(self.log.read_on()?);
         let end = self.rest.iter().rposition(|byte| *byte == b'\n');
         let whole: Vec<u8> = self.rest.drain(..end.map_or(0, |end| end + 1)).collect();
         for line in String::from_utf8_lossy(&whole).lines() {

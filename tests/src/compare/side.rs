@@ -1,9 +1,9 @@
 //! One nginx with its upstreams, under some cases one after the other.
 
-use std::fs::{self, File};
-use std::io::{Error, Read, Result, Seek, SeekFrom};
+use std::fs;
+use std::io::{Error, Result};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -15,8 +15,11 @@ use super::model;
 use super::outcome::{Finding, Outcome};
 use super::reader;
 use super::tunnel::Tunnel;
+use crate::Stage;
 use crate::peers::openssl::Certificate;
-use crate::server::{Nginx, free_address, wait};
+use crate::process;
+use crate::server::{free_address, wait};
+use crate::tail::Tail;
 use crate::traffic::kind;
 use crate::upstream::{
     Body, Cuts, End, Framing as UpstreamFraming, Hold, Point, Progress, Protocol, Records, Reply,
@@ -77,16 +80,14 @@ impl Peers for Far {
 #[derive(Debug)]
 pub struct Side {
     which: Which,
-    nginx: Nginx,
-    far: Far,
+    stage: Stage<Far>,
     addresses: Vec<SocketAddr>,
     worker: u32,
     /// How many descriptors the idle worker has.
     idle: usize,
     /// And how many without those to other processes of nginx.
     own: usize,
-    /// How much of the error log has been read.
-    log_read: u64,
+    log: Tail,
 }
 
 /// What a worker has open.
@@ -106,46 +107,39 @@ impl Side {
         certificate: &Certificate,
     ) -> Result<Self> {
         let far = Far::start(cases, certificate)?;
-        let ready = free_address()?;
         let addresses: Vec<SocketAddr> = cases
             .iter()
             .map(|_| free_address())
             .collect::<Result<_>>()?;
-        let nginx = Nginx::start(binary, |conf| {
+        let stage = Stage::before(far, binary, |conf, far| {
             conf.events = "worker_connections 512;".to_owned();
             conf.http = conf::common(cases, &certificate.directives());
-            conf.http += &format!("server {{ listen {ready}; return 204; }}\n");
+            conf.listen("");
+            conf.server += "return 204;";
             for (case, address) in cases.iter().zip(&addresses) {
-                let text = conf::server(case, which, *address, conf.prefix(), &far);
+                let text = conf::server(case, which, *address, conf.prefix(), far);
                 conf.http += &text;
             }
         })?;
+        stage.await_worker()?;
+        let workers = stage.nginx.workers();
+        let worker = workers.first().copied();
         let mut side = Self {
             which,
-            nginx,
-            far,
+            worker: worker.ok_or_else(|| Error::other("nginx has no worker"))?,
+            log: Tail::of(stage.nginx.error_log_path()),
+            stage,
             addresses,
-            worker: 0,
             idle: 0,
             own: 0,
-            log_read: 0,
         };
-        // A worker that answers has opened all it opens by itself.
-        let mut answer = Vec::new();
-        let mut client = std::net::TcpStream::connect(ready)?;
-        std::io::Write::write_all(&mut client, b"GET / HTTP/1.0\r\n\r\n")?;
-        client.read_to_end(&mut answer)?;
-        let workers = side.nginx.workers();
-        side.worker = *workers
-            .first()
-            .ok_or_else(|| Error::other("nginx has no worker"))?;
         wait(|| {
             let now = side.open().all;
             let settled = now == side.idle;
             side.idle = now;
             settled
         });
-        side.own = side.nginx.descriptors().len();
+        side.own = side.stage.nginx.descriptors().len();
         Ok(side)
     }
 
@@ -155,7 +149,10 @@ impl Side {
         for (location, here) in case.locations.iter().enumerate() {
             let reply = reply(case, location, here, self.which);
             let script = Arc::new(Script::new(vec![reply], Arc::clone(&progress)));
-            self.far.upstreams.play(&case.path(location), script);
+            self.stage
+                .upstream
+                .upstreams
+                .play(&case.path(location), script);
         }
         if let Some(spare) = case.spare_descriptors {
             self.limit_descriptors(self.open().all + needs(case) + SLACK + spare)?;
@@ -186,7 +183,7 @@ impl Side {
                 false => Finding::Died,
             };
             outcome.findings.insert(find);
-            let open = self.nginx.descriptors();
+            let open = self.stage.nginx.descriptors();
             outcome
                 .details
                 .push(format!("open: {open:?}, {} before", self.idle));
@@ -211,6 +208,7 @@ impl Side {
         outcome.findings.extend(log.into_iter().map(Finding::Log));
         for location in 0..case.locations.len() {
             let stored = self
+                .stage
                 .nginx
                 .prefix()
                 .join(format!("store{}", case.path(location)));
@@ -225,7 +223,7 @@ impl Side {
 
     /// Stops all, and checks what remained.
     pub fn stop(self) -> Result<()> {
-        let mut left = self.nginx.stop()?;
+        let mut left = self.stage.end()?;
         // What is in its log has been compared.
         left.complaints.clear();
         left.check()
@@ -233,16 +231,11 @@ impl Side {
 
     fn open(&self) -> Open {
         let mut open = Open::default();
-        let Ok(entries) = fs::read_dir(format!("/proc/{}/fd", self.worker)) else {
-            return open;
-        };
-        for entry in entries.flatten() {
+        for file in process::open(self.worker).unwrap_or_default() {
             open.all += 1;
-            let path = entry.path();
-            let is_temp = |target: PathBuf| target.to_string_lossy().contains("/temp/");
-            if fs::read_link(&path).is_ok_and(is_temp) {
+            if file.is_temp_file() {
                 open.temp_files += 1;
-                open.temp_bytes += fs::metadata(&path).map_or(0, |file| file.len());
+                open.temp_bytes += fs::metadata(&file.link).map_or(0, |file| file.len());
             }
         }
         open
@@ -269,7 +262,7 @@ impl Side {
 
     /// Whether what is open, but for such sockets, is what the worker always has.
     fn has_own(&self) -> bool {
-        (1..=self.own).contains(&self.nginx.descriptors().len())
+        (1..=self.own).contains(&self.stage.nginx.descriptors().len())
     }
 
     fn limit_descriptors(&self, most: usize) -> Result<()> {
@@ -294,13 +287,8 @@ impl Side {
 
     /// The kinds of lines that have come to the error log.
     fn log(&mut self) -> Result<Vec<String>> {
-        let mut file = File::open(self.nginx.error_log_path())?;
-        file.seek(SeekFrom::Start(self.log_read))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        self.log_read += bytes.len() as u64;
-        let text = String::from_utf8_lossy(&bytes);
-        let prefix = self.nginx.prefix();
+        let text = self.log.read_text()?;
+        let prefix = self.stage.nginx.prefix();
         let kinds = text.lines().map(|line| kind(line, prefix));
         Ok(kinds
             .filter(|kind| LEVELS.iter().any(|level| kind.starts_with(level)))

@@ -16,21 +16,29 @@ const STAMP: &str = "NGX_EVENT_PIPE_STAMP";
 
 /// What the library uses, and no more: the rest of nginx is only sizes.
 const TYPES: &[&str] = &[
-    "ngx_event_pipe_t",
+    "ngx_event_pipe_progress_t",
+    "ngx_event_pipe_settings_t",
     "ngx_event_pipe_state_t",
+    "ngx_event_pipe_t",
     "ngx_temp_file_t",
 ];
 
 const FUNCTIONS: &[&str] = &[
+    "ngx_alloc",
     "ngx_alloc_chain_link",
     "ngx_chain_get_free_buf",
     "ngx_chain_update_chains",
+    "ngx_create_pool",
     "ngx_create_temp_buf",
+    "ngx_create_temp_file",
+    "ngx_destroy_pool",
     "ngx_event_pipe_glue_.*",
     "ngx_handle_read_event",
     "ngx_handle_write_event",
     "ngx_log_error_core",
+    "ngx_pcalloc",
     "ngx_pfree",
+    "ngx_pool_run_cleanup_file",
     "ngx_write_chain_to_temp_file",
 ];
 
@@ -38,10 +46,9 @@ const CONSTANTS: &[&str] = &[
     "NGX_ABORT",
     "NGX_AGAIN",
     "NGX_ERROR",
-    "NGX_EVENT_PIPE_END_.*",
     "NGX_EVENT_PIPE_GLUE_CLOSE_EVENT",
-    "NGX_EVENT_PIPE_LINGER_.*",
-    "NGX_EVENT_PIPE_PROGRESS_.*",
+    "NGX_EVENT_PIPE_SEGMENTS_ON",
+    "NGX_EVENT_PIPE_STREAM_ON",
     "NGX_LOG_ALERT",
     "NGX_LOG_DEBUG",
     "NGX_LOG_DEBUG_EVENT",

@@ -7,6 +7,17 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 #include <ngx_event_pipe.h>
+#include "ngx_event_pipe_glue.h"
+
+/*
+ Bytes that the text of a variable takes, at the most.
+ */
+#define NGX_EVENT_PIPE_RUST_VARIABLE_LEN 32
+
+/*
+ Bytes that the text of the status takes, at the most.
+ */
+#define NGX_EVENT_PIPE_RUST_STATUS_LEN 8192
 
 /*
  Moves what can be moved from upstream to the client: sends first if
@@ -66,6 +77,95 @@ ngx_int_t ngx_event_pipe_add_free_buf(ngx_event_pipe_t *p, ngx_buf_t *b);
  closed or belong to another request already.
  */
 void ngx_event_pipe_rust_watch(ngx_event_pipe_t *p);
+
+/*
+ Bytes of memory for a state.
+ */
+size_t ngx_event_pipe_rust_state_size(void);
+
+/*
+ Makes the state of a pipe. `content_type` is that of the response, or null if the
+ header has not been sent by now.
+
+ # Safety
+
+ As for [`ngx_event_pipe`]; `state` is memory of the size that
+ [`ngx_event_pipe_rust_state_size`] tells, aligned to 16 bytes, which lives as long as
+ the pipe, and so does `settings`.
+ */
+void ngx_event_pipe_rust_open(ngx_event_pipe_state_t *state,
+                              ngx_event_pipe_t *p,
+                              ngx_event_pipe_settings_t *settings,
+                              const ngx_str_t *content_type);
+
+/*
+ Ends a state, with its request: gives back what the worker has lent, and closes the
+ temporary files that are not nginx's.
+
+ # Safety
+
+ A state that [`ngx_event_pipe_rust_open`] has made, whose pipe still exists.
+ */
+void ngx_event_pipe_rust_close(ngx_event_pipe_state_t *state);
+
+/*
+ Bytes of memory for totals. Where all of them are zero, nothing has been counted.
+ */
+size_t ngx_event_pipe_rust_totals_size(void);
+
+/*
+ Adds a response that is over to the totals. With `waits`, the client has been awaited
+ until now.
+
+ # Safety
+
+ As for [`ngx_event_pipe_rust_close`]; `totals` is memory for totals, aligned to 8
+ bytes, which nobody else uses during the call.
+ */
+void ngx_event_pipe_rust_count(ngx_event_pipe_state_t *state, ngx_uint_t waits, void *totals);
+
+/*
+ Writes the value of a variable, which is known by its number, and returns the end of
+ the text.
+
+ # Safety
+
+ As for [`ngx_event_pipe_rust_close`]; there are `NGX_EVENT_PIPE_RUST_VARIABLE_LEN`
+ bytes from `text` on.
+ */
+u_char *ngx_event_pipe_rust_variable(ngx_event_pipe_state_t *state,
+                                     ngx_uint_t number,
+                                     u_char *text);
+
+/*
+ Writes the totals as text, as JSON or, with format 1, for Prometheus. Returns the end
+ of the text.
+
+ # Safety
+
+ `totals` are those of [`ngx_event_pipe_rust_count`], which nobody changes during the
+ call; there are `NGX_EVENT_PIPE_RUST_STATUS_LEN` bytes from `text` on.
+ */
+u_char *ngx_event_pipe_rust_status(const void *totals, ngx_uint_t format, u_char *text);
+
+/*
+ A worker process with so many connections starts.
+
+ # Safety
+
+ `log` is a log of nginx's. Called once in a process, before it has a pipe.
+ */
+void ngx_event_pipe_rust_init_worker(ngx_uint_t connections, ngx_log_t *log);
+
+/*
+ Tells of a module that may have put a filter in its place.
+
+ # Safety
+
+ `module` is a string that ends with a zero. Called after
+ [`ngx_event_pipe_rust_init_worker`].
+ */
+void ngx_event_pipe_rust_note_filter(const char *module);
 
 /*
  The version of this library, a string that is never freed. The pipe of

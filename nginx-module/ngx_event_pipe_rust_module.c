@@ -1,6 +1,7 @@
 
 /*
- * Links the Rust event pipe into nginx and says so in the error log.
+ * Links the Rust event pipe into nginx, says so in the error log, and gives the
+ * library nginx's macros as functions.
  */
 
 
@@ -13,7 +14,24 @@
 #include "ngx_event_pipe_rust.h"
 
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NGX_EVENT_PIPE_ASAN  1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define NGX_EVENT_PIPE_ASAN  1
+#endif
+
+#if (NGX_EVENT_PIPE_ASAN)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(start, size)
+#define ASAN_UNPOISON_MEMORY_REGION(start, size)
+#endif
+
+
 static ngx_int_t ngx_event_pipe_rust_init(ngx_cycle_t *cycle);
+static ngx_int_t ngx_event_pipe_rust_init_process(ngx_cycle_t *cycle);
 
 
 /*
@@ -35,7 +53,7 @@ ngx_module_t  ngx_event_pipe_rust_module = {
     NGX_CORE_MODULE,                       /* module type */
     NULL,                                  /* init master */
     ngx_event_pipe_rust_init,              /* init module */
-    ngx_event_pipe_segments_init,          /* init process */
+    ngx_event_pipe_rust_init_process,      /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     NULL,                                  /* exit process */
@@ -80,32 +98,27 @@ ngx_event_pipe_rust_init(ngx_cycle_t *cycle)
 }
 
 
-void
-ngx_event_pipe_glue_add_timer(ngx_event_t *ev, ngx_msec_t timer)
+static ngx_int_t
+ngx_event_pipe_rust_init_process(ngx_cycle_t *cycle)
 {
-    ngx_add_timer(ev, timer);
+    ngx_event_pipe_rust_init_worker(cycle->connection_n, cycle->log);
+
+    return NGX_OK;
 }
 
 
-void
-ngx_event_pipe_glue_del_timer(ngx_event_t *ev)
-{
-    ngx_del_timer(ev);
-}
+/* defines a function of glue.h */
+
+#define ngx_event_pipe_glue(type, name, args, body)                           \
+    type ngx_event_pipe_glue_##name args { body; }
 
 
-time_t
-ngx_event_pipe_glue_time(void)
-{
-    return ngx_time();
-}
-
-
-void
-ngx_event_pipe_glue_free_chain(ngx_pool_t *pool, ngx_chain_t *cl)
-{
-    ngx_free_chain(pool, cl);
-}
+ngx_event_pipe_glue(void, add_timer, (ngx_event_t *ev, ngx_msec_t timer),
+                    ngx_add_timer(ev, timer))
+ngx_event_pipe_glue(void, del_timer, (ngx_event_t *ev), ngx_del_timer(ev))
+ngx_event_pipe_glue(time_t, time, (void), return ngx_time())
+ngx_event_pipe_glue(void, free_chain, (ngx_pool_t *pool, ngx_chain_t *cl),
+                    ngx_free_chain(pool, cl))
 
 
 ngx_buf_t *
@@ -123,101 +136,97 @@ ngx_event_pipe_glue_flush_buf(ngx_pool_t *pool)
 }
 
 
+size_t
+ngx_event_pipe_glue_waiting(ngx_connection_t *c)
+{
+    ngx_event_t  *rev;
+#if (NGX_HAVE_FIONREAD)
+    int           waiting;
+#endif
+
+    rev = c->read;
+
+#if (NGX_HAVE_FIONREAD)
+
+    /*
+     * nginx asks when a read has filled all it was given; to ask before is
+     * to spare it that.  Zero is left for a read to find out what it means.
+     */
+
+    if (rev->available < 0
+#if (NGX_SSL)
+        && c->ssl == NULL
+#endif
+        && ngx_socket_nread(c->fd, &waiting) != -1
+        && waiting > 0)
+    {
+        rev->available = waiting;
+    }
+
+#endif
+
+    return rev->available > 0 ? (size_t) rev->available : 0;
+}
+
+
+off_t
+ngx_event_pipe_glue_tls_received(ngx_connection_t *c)
+{
+#if (NGX_SSL)
+
+    if (c->ssl) {
+        return (off_t) BIO_number_read(SSL_get_rbio(c->ssl->connection));
+    }
+
+#endif
+
+    return 0;
+}
+
+
+/* a build for debugging spoils what is there; the address sanitizer reports */
+
+void
+ngx_event_pipe_glue_forbid(u_char *start, size_t size)
+{
+#if (NGX_DEBUG)
+    ngx_memset(start, 0xa5, size);
+#endif
+
+    ASAN_POISON_MEMORY_REGION(start, size);
+}
+
+
+void
+ngx_event_pipe_glue_permit(u_char *start, size_t size)
+{
+    ASAN_UNPOISON_MEMORY_REGION(start, size);
+}
+
+
 #if !(NGX_EVENT_PIPE_HTTP)
 
 /* nginx without HTTP: the linker wants these functions, and nobody calls them */
 
-ngx_event_pipe_state_t *
-ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
-{
-    return NULL;
-}
+#define ngx_event_pipe_stub(type, name, result)                               \
+    ngx_event_pipe_glue(type, name, (ngx_event_pipe_t *p), return result)
 
-
-ngx_uint_t
-ngx_event_pipe_glue_output_holds(ngx_event_pipe_t *p)
-{
-    return 0;
-}
-
-
-size_t
-ngx_event_pipe_glue_room(ngx_event_pipe_t *p)
-{
-    return 0;
-}
-
-
-size_t
-ngx_event_pipe_glue_waiting(ngx_connection_t *c)
-{
-    return 0;
-}
-
-
-void
-ngx_event_pipe_glue_discard(ngx_event_pipe_t *p)
-{
-}
-
-
-ngx_int_t
-ngx_event_pipe_glue_may_close(ngx_event_pipe_t *p)
-{
-    return 0;
-}
-
-
-ngx_uint_t
-ngx_event_pipe_glue_aio(ngx_event_pipe_t *p)
-{
-    return 0;
-}
-
-
-ngx_uint_t
-ngx_event_pipe_glue_seems_ended(ngx_event_pipe_t *p, ngx_buf_t *raw)
-{
-    return 0;
-}
-
-
-ngx_uint_t
-ngx_event_pipe_glue_client_progress(ngx_event_pipe_state_t *state)
-{
-    return NGX_EVENT_PIPE_PROGRESS_UNKNOWN;
-}
-
-
-ngx_uint_t
-ngx_event_pipe_glue_upstream_progress(ngx_event_pipe_state_t *state)
-{
-    return NGX_EVENT_PIPE_PROGRESS_UNKNOWN;
-}
-
-
-ngx_uint_t
-ngx_event_pipe_glue_has_upstream(ngx_event_pipe_t *p)
-{
-    return 0;
-}
-
-
-void
-ngx_event_pipe_glue_restart_send_timer(ngx_event_pipe_t *p)
-{
-}
-
-
-void
-ngx_event_pipe_glue_give_up_upstream(ngx_event_pipe_t *p)
-{
-}
-
-
-void
-ngx_event_pipe_glue_watch(ngx_event_pipe_state_t *state, ngx_msec_t timer)
-{
-}
+ngx_event_pipe_stub(ngx_event_pipe_state_t *, open_state, NULL)
+ngx_event_pipe_stub(ngx_event_pipe_state_t *, state, NULL)
+ngx_event_pipe_stub(ngx_uint_t, output_holds, 0)
+ngx_event_pipe_stub(size_t, room, 0)
+ngx_event_pipe_stub(void, discard, /* void */)
+ngx_event_pipe_stub(ngx_uint_t, may_close, 0)
+ngx_event_pipe_stub(ngx_uint_t, aio, 0)
+ngx_event_pipe_stub(ngx_uint_t, has_upstream, 0)
+ngx_event_pipe_stub(void, restart_send_timer, /* void */)
+ngx_event_pipe_stub(void, give_up_upstream, /* void */)
+ngx_event_pipe_glue(ngx_uint_t, seems_ended,
+                    (ngx_event_pipe_t *p, ngx_buf_t *raw), return 0)
+ngx_event_pipe_glue(ngx_int_t, client_progress,
+                    (ngx_event_pipe_t *p, ngx_event_pipe_progress_t *progress),
+                    return NGX_DECLINED)
+ngx_event_pipe_glue(void, watch, (ngx_event_pipe_t *p, ngx_msec_t timer),
+                    return)
 
 #endif

@@ -12,6 +12,7 @@ const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 /// The order of nginx's handles, of which each may use those before it.
 const HANDLES: &[&str] = &[
     "bindings",
+    "text",
     "handle",
     "buf",
     "log",
@@ -19,6 +20,7 @@ const HANDLES: &[&str] = &[
     "file",
     "connection",
     "pipe",
+    "worker",
     "state",
     "request",
 ];

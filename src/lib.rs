@@ -33,6 +33,7 @@
 //! | floor | file | what it does | C function |
 //! |---|---|---|---|
 //! | 6 | `exports` | the symbols that nginx links against | |
+//! | 6 | `inspect` | what tests may see of a state; not for nginx | |
 //! | 5 | `pipe` | turns: write, read, again; then events and timers | `ngx_event_pipe` |
 //! | 4 | `read` | receives, and has raw buffers filtered | `ngx_event_pipe_read_upstream` |
 //! | 4 | `write` | sends `out` and `in`, within the busy size | `ngx_event_pipe_write_to_downstream`, `..._drain_chains` |
@@ -44,7 +45,7 @@
 //! | 1 | `dump` | the chains in the debug log | |
 //! | 0 | `nginx` | handles for nginx's structures, calls to its functions | |
 //!
-//! Everything but `exports` and `nginx` is free of unsafe code. Where the algorithm
+//! Everything but `exports`, `inspect` and `nginx` is free of unsafe code. Where the algorithm
 //! differs from nginx's, a comment says `Differs from nginx`; what an extension does
 //! is told by the table in `extensions`.
 
@@ -76,6 +77,8 @@ pub mod exports;
 mod extensions;
 #[cfg(test)]
 mod floors;
+#[cfg(all(feature = "std", not(test)))]
+pub mod inspect;
 mod nginx;
 mod pipe;
 mod rate;

@@ -72,8 +72,9 @@ fn await_upstream(p: Pipe<'_>) -> Result<(), Abort> {
 
     event.handle_read(event.eof() || event.error())?;
 
-    if !timeouts::time_upstream(p, upstream) {
-        restart_timer(event, p.read_timeout());
+    match timeouts::state(p) {
+        Some(state) => timeouts::time_upstream(p, state, upstream),
+        None => restart_timer(event, p.read_timeout()),
     }
 
     Ok(())
@@ -92,8 +93,9 @@ fn await_downstream(p: Pipe<'_>) -> Result<(), Abort> {
 
     event.handle_write(p.send_lowat())?;
 
-    if !timeouts::time_client(p, downstream) {
-        restart_timer(event, p.send_timeout());
+    match timeouts::state(p) {
+        Some(state) => timeouts::time_client(p, state, downstream),
+        None => restart_timer(event, p.send_timeout()),
     }
 
     Ok(())

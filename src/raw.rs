@@ -67,11 +67,6 @@ pub(crate) fn take_freed<'p>(p: Pipe<'p>, limit: off_t) -> Option<Space<'p>> {
     take_free(p).map(|chain| Space::own(chain, limit))
 }
 
-/// Whether no raw buffer is free.
-pub(crate) fn is_none_free(p: Pipe<'_>) -> bool {
-    p.free_raw_bufs().is_none()
-}
-
 /// All free raw buffers, or the first of them in single-buffer mode.
 fn take_free<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
     let chain = p.free_raw_bufs()?;
@@ -201,6 +196,10 @@ fn put_first<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) {
 fn without_loan<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) -> Option<Link<'p>> {
     let first = chain?;
 
+    if lend::loan(p).is_none() {
+        return chain;
+    }
+
     if lend::give_back(p, first.buf()) {
         return without(p, first);
     }
@@ -225,14 +224,9 @@ pub(crate) fn clear_free(p: Pipe<'_>) {
     p.set_free_raw_bufs(None);
 }
 
-/// The first buffer of the free list, without taking it.
-pub(crate) fn first_free<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
-    p.free_raw_bufs()
-}
-
 /// Takes the first buffer off the free list, if that is filled in part.
 pub(crate) fn take_partial<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
-    p.free_raw_bufs().filter(|link| is_partial(*link))?;
+    p.free_raw_bufs().filter(|link| link.buf().has_data())?;
 
     take_first(p)
 }
@@ -244,10 +238,6 @@ pub(crate) fn take_first<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
     p.set_free_raw_bufs(first.next());
 
     Some(first)
-}
-
-fn is_partial(link: Link<'_>) -> bool {
-    link.buf().pos() != link.buf().last()
 }
 
 /// Makes a raw buffer empty and puts it on the free list; `None` if there is no
@@ -278,7 +268,7 @@ pub(crate) fn add_free_buf<'p>(p: Pipe<'p>, raw: Buf<'p>) -> Option<()> {
 /// First, or second behind a buffer that is filled in part.
 fn insert<'p>(p: Pipe<'p>, link: Link<'p>) {
     match p.free_raw_bufs() {
-        Some(first) if is_partial(first) => {
+        Some(first) if first.buf().has_data() => {
             link.set_next(first.next());
             first.set_next(Some(link));
         }

@@ -295,7 +295,7 @@ fn allowance(p: Pipe<'_>, upstream: Connection<'_>) -> Option<off_t> {
 /// from nginx, which goes by the wall clock.)
 fn seconds_since_start(p: Pipe<'_>) -> i64 {
     match p.state() {
-        Some(state) => (clock().wrapping_sub(state.started()) / 1000) as i64,
+        Some(state) => (clock().wrapping_sub(state.started) / 1000) as i64,
         None => wall_clock().saturating_sub(p.start_sec()),
     }
 }
@@ -408,7 +408,7 @@ fn filter_last_buffer(p: Pipe<'_>, why: Linger) {
 /// is still awaited, if it is a stream's, or if the response seems to end in it. And
 /// with nothing awaited any more, upstream is done.
 fn filter_partial_buffer(p: Pipe<'_>) -> Result<(), Leave> {
-    if let Some(link) = raw::first_free(p) {
+    if let Some(link) = p.free_raw_bufs() {
         let is_last = p.length() != -1 && link.buf().len() as off_t >= p.length();
 
         let goes_on =
@@ -440,7 +440,7 @@ fn filter_remainder(p: Pipe<'_>) -> Result<(), Leave> {
         return Ok(());
     }
 
-    let Some(link) = raw::first_free(p) else {
+    let Some(link) = p.free_raw_bufs() else {
         return Ok(());
     };
 
@@ -451,7 +451,7 @@ fn filter_remainder(p: Pipe<'_>) -> Result<(), Leave> {
 
     // With the header still to be written, a buffer's memory may be the header's.
     if p.free_bufs() && p.buf_to_file().is_none() {
-        for link in Links::from(raw::first_free(p)) {
+        for link in Links::from(p.free_raw_bufs()) {
             if link.buf().shadow().is_none() {
                 p.pool().free_memory(link.buf().start());
             }

@@ -7,7 +7,7 @@ use crate::extensions::{counts, delay, fallback, lend, segments, stream};
 #[cfg(ngx_threads)]
 use crate::nginx::NGX_AGAIN;
 use crate::nginx::{Abort, Link, NGX_ERROR, Pipe, TempFile, debug, off_t};
-use crate::raw::{self, FreeEnd};
+use crate::raw::FreeEnd;
 
 /// How a spill has ended, if not with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(crate) fn free_raw_bufs(p: Pipe<'_>) -> Result<Spilled, Abort> {
 
         // What was written may have been in a loan, which is the worker's again.
         match spilled? {
-            Spilled::Done if raw::is_none_free(p) => {}
+            Spilled::Done if p.free_raw_bufs().is_none() => {}
             spilled => return Ok(spilled),
         }
     }

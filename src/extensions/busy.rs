@@ -13,7 +13,7 @@ use crate::nginx::{Address, Buf, Link, Links, Pipe, State};
 /// The memory of raw buffers that the output still holds, in bytes.
 pub(crate) fn bytes(p: Pipe<'_>) -> usize {
     match p.state() {
-        Some(state) => state.busy_bytes(),
+        Some(state) => state.busy.bytes.get(),
         None => memory(Links::from(p.busy()), null_mut()),
     }
 }
@@ -44,12 +44,12 @@ fn sent_since<'p>(p: Pipe<'p>, known: Option<Link<'p>>) -> impl Iterator<Item = 
 
 fn sort_and_count<'p>(
     p: Pipe<'p>,
-    state: State<'p>,
+    state: &State<'p>,
     first: Option<Link<'p>>,
     last: Option<Link<'p>>,
 ) {
     let known = p.free();
-    let tail = p.busy().and_then(|_| state.busy_tail());
+    let tail = p.busy().and_then(|_| state.busy.tail.get());
     let added = memory(Links::from(first), null_mut());
 
     match tail.zip(first) {
@@ -61,10 +61,10 @@ fn sort_and_count<'p>(
     }
 
     let removed = memory(sent_since(p, known), start_of(p.busy()));
-    let left = state.busy_bytes().wrapping_add(added);
+    let left = state.busy.bytes.get().wrapping_add(added);
 
-    state.set_busy_tail(last.or(tail));
-    state.set_busy_bytes(match p.busy() {
+    state.busy.tail.set(last.or(tail));
+    state.busy.bytes.set(match p.busy() {
         Some(_) => left.saturating_sub(removed),
         None => 0,
     });

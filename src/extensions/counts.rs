@@ -8,11 +8,14 @@
 #![forbid(unsafe_code)]
 
 use crate::extensions::linger;
-use crate::nginx::{Abort, Counts, End, Linger, Link, Links, Pipe, Slot, State, off_t};
+use crate::extensions::status::Response;
+use crate::nginx::{
+    Abort, Counts, End, Linger, Link, Links, Pipe, Slot, State, clock, off_t, update,
+};
 
 /// Where the pipe counts; `None` if it has no state.
-fn counts<'p>(p: Pipe<'p>) -> Option<Counts<'p>> {
-    p.state().map(|state| state.counts())
+fn counts<'p>(p: Pipe<'p>) -> Option<&'p Counts> {
+    p.state().map(|state| &state.counts)
 }
 
 /// Bytes of a chain that are still to be sent.
@@ -28,11 +31,11 @@ pub(crate) fn received(p: Pipe<'_>, size: isize, is_lent: bool) {
         return;
     };
 
-    counts.set_reads(counts.reads().wrapping_add(1));
+    counts.reads.add(1_u64);
 
     if is_lent && size > 0 {
-        counts.set_loans(counts.loans().wrapping_add(1));
-        counts.set_lent(counts.lent().saturating_add(size as off_t));
+        counts.loans.add(1_u64);
+        counts.lent.add(size);
     }
 }
 
@@ -47,7 +50,7 @@ pub(crate) fn queued<'p>(p: Pipe<'p>, end: Option<Slot<'p>>) {
         None => p.input(),
     };
 
-    counts.set_queued(counts.queued().saturating_add(unsent(added)));
+    update(&counts.queued, |bytes| bytes.saturating_add(unsent(added)));
 }
 
 /// Notes that `size` bytes of `in` were written to the temporary file.
@@ -58,17 +61,17 @@ pub(crate) fn spilled(p: Pipe<'_>, size: isize) {
     }
 
     if let Some(counts) = counts(p) {
-        counts.set_spilled(counts.spilled().saturating_add(size as off_t));
+        counts.spilled.add(size);
     }
 }
 
 /// Notes that the output is about to be given `bytes` more.
 pub(crate) fn before_output(p: Pipe<'_>, bytes: off_t) {
     if let Some(counts) = counts(p) {
-        counts.set_writes(counts.writes().wrapping_add(1));
-        counts.set_passed(counts.passed().saturating_add(bytes));
-        counts.set_held(counts.held().saturating_add(bytes));
-        counts.set_queued(counts.queued().saturating_sub(bytes));
+        counts.writes.add(1_u64);
+        counts.passed.add(bytes);
+        update(&counts.held, |held| held.saturating_add(bytes));
+        update(&counts.queued, |queued| queued.saturating_sub(bytes));
     }
 }
 
@@ -79,7 +82,7 @@ pub(crate) fn after_output(p: Pipe<'_>) {
     }
 
     if let Some(counts) = counts(p) {
-        counts.set_held(0);
+        counts.held.set(0);
     }
 }
 
@@ -103,9 +106,8 @@ impl FinalFlush<'_> {
 pub(crate) fn start_final_flush<'p>(p: Pipe<'p>) -> Option<FinalFlush<'p>> {
     let counts = counts(p)?;
 
-    if !counts.final_flush_started() {
-        counts.set_final_flush_started(true);
-        counts.set_held(unsent(p.busy()));
+    if !counts.final_flush_started.replace(true) {
+        counts.held.set(unsent(p.busy()));
     }
 
     let mut flush = FinalFlush {
@@ -123,14 +125,71 @@ pub(crate) fn end_final_flush<'p>(p: Pipe<'p>, flush: Option<FinalFlush<'p>>) {
     if let Some((counts, flush)) = counts(p).zip(flush) {
         let sent = flush.bytes.saturating_sub(flush.unsent());
 
-        counts.set_held(counts.held().saturating_sub(sent));
+        update(&counts.held, |held| held.saturating_sub(sent));
     }
 }
 
+/// What the response has cost until now.
+pub(crate) fn response(state: &State<'_>) -> Response {
+    let counts = &state.counts;
+
+    Response {
+        received: positive(state.pipe.read_length()),
+        passed: counts.passed.get(),
+        spilled: counts.spilled.get(),
+        blocked_count: counts.blocked_count.get(),
+        blocked_time: counts.blocked_time.get(),
+        client_time: counts.client_time.get(),
+        reads: counts.reads.get(),
+        writes: counts.writes.get(),
+        loans: counts.loans.get(),
+        lent: counts.lent.get(),
+        peak: positive(counts.peak.get()),
+        buffers: positive(state.pipe.allocated()),
+        buffers_max: positive(state.pipe.bufs_num()),
+        end: end_so_far(state),
+    }
+}
+
+/// The number, or 0 if it is negative.
+fn positive(number: impl TryInto<u64>) -> u64 {
+    number.try_into().unwrap_or(0)
+}
+
 /// Since the last turn, a peer may have timed out.
-pub(crate) fn start_turn(p: Pipe<'_>) {
-    if let Some(state) = p.state() {
-        state.note_end();
+pub(crate) fn start_turn(state: &State<'_>) {
+    state.counts.end.set(end_so_far(state));
+}
+
+/// How the response has ended by now. The pipe notes what goes wrong in a turn of its
+/// own; a flag that nginx sets between two turns is that of a peer that has timed out.
+pub(crate) fn end_so_far(state: &State<'_>) -> End {
+    let end = state.counts.end.get();
+
+    if end == End::Aborted && state.pipe.upstream_error() {
+        return End::UpstreamTimeout;
+    }
+
+    let is_gone = state.pipe.downstream_error() && !state.counts.header_only;
+
+    if end <= End::Complete && is_gone {
+        return End::ClientTimeout;
+    }
+
+    end
+}
+
+/// What the last turn has left has been so until now: adds to the times.
+pub(crate) fn pass_time(counts: &Counts) {
+    let now = clock();
+    let passed = now.wrapping_sub(counts.since.replace(now));
+
+    if counts.blocked.get() {
+        counts.blocked_time.add(passed as u64);
+    }
+
+    if counts.awaits_client.get() {
+        counts.client_time.add(passed as u64);
     }
 }
 
@@ -140,11 +199,11 @@ pub(crate) fn end_turn(p: Pipe<'_>, result: Result<(), Abort>) {
         return;
     };
 
-    counts.pass_time();
+    pass_time(counts);
 
-    if !counts.has_failed() {
+    if counts.end.get() <= End::Complete {
         if let Some(end) = end(p, counts, result) {
-            counts.set_end(end);
+            counts.end.set(end);
         }
     }
 
@@ -154,11 +213,13 @@ pub(crate) fn end_turn(p: Pipe<'_>, result: Result<(), Abort>) {
         measure(p, counts);
     }
 
-    counts.set_awaits_client(goes_on && client_is_awaited(p, counts));
+    counts
+        .awaits_client
+        .set(goes_on && client_is_awaited(p, counts));
     set_blocked(counts, goes_on && upstream_is_held_back(p));
 }
 
-fn end(p: Pipe<'_>, counts: Counts<'_>, result: Result<(), Abort>) -> Option<End> {
+fn end(p: Pipe<'_>, counts: &Counts, result: Result<(), Abort>) -> Option<End> {
     let given_up = linger::reason(p);
 
     if result.is_err() {
@@ -175,7 +236,7 @@ fn end(p: Pipe<'_>, counts: Counts<'_>, result: Result<(), Abort>) -> Option<End
         return Some(End::UpstreamTimeout);
     }
 
-    if p.downstream_error() && !counts.header_only() {
+    if p.downstream_error() && !counts.header_only {
         return Some(End::ClientError);
     }
 
@@ -195,28 +256,28 @@ fn end(p: Pipe<'_>, counts: Counts<'_>, result: Result<(), Abort>) -> Option<End
 const PRECISION: off_t = 8;
 
 /// Looks at what is busy only if it may be clearly more than ever.
-fn measure(p: Pipe<'_>, counts: Counts<'_>) {
-    let waiting = || counts.queued().saturating_add(counts.held());
-    let peak = counts.peak();
+fn measure(p: Pipe<'_>, counts: &Counts) {
+    let waiting = || counts.queued.get().saturating_add(counts.held.get());
+    let peak = counts.peak.get();
 
     if waiting() <= peak.saturating_add(peak / PRECISION) {
         return;
     }
 
-    if !counts.final_flush_started() {
-        counts.set_held(unsent(p.busy()));
+    if !counts.final_flush_started.get() {
+        counts.held.set(unsent(p.busy()));
     }
 
-    counts.set_peak(waiting().max(peak));
+    counts.peak.set(waiting().max(peak));
 }
 
 /// There is something to send, and neither a rate limit nor another request
 /// keeps it back.
-fn client_is_awaited(p: Pipe<'_>, counts: Counts<'_>) -> bool {
+fn client_is_awaited(p: Pipe<'_>, counts: &Counts) -> bool {
     let downstream = p.downstream();
     let event = downstream.write();
 
-    (counts.queued() > 0 || counts.held() > 0)
+    (counts.queued.get() > 0 || counts.held.get() > 0)
         && !p.downstream_error()
         && downstream.data() == p.output_ctx()
         && !event.ready()
@@ -235,17 +296,19 @@ fn upstream_is_held_back(p: Pipe<'_>) -> bool {
         return false;
     }
 
-    let waits_for_client = p.state().is_some_and(State::delayed_by_us);
+    let waits_for_client = p
+        .state()
+        .is_some_and(|state| state.delay.is_upstream_delayed.get());
 
     waits_for_client || (upstream.read().ready() && !upstream.read().delayed())
 }
 
 /// A read in between makes it another time.
-fn set_blocked(counts: Counts<'_>, blocked: bool) {
-    if blocked && (!counts.blocked() || counts.blocked_reads() != counts.reads()) {
-        counts.set_blocked_count(counts.blocked_count().wrapping_add(1));
-        counts.set_blocked_reads(counts.reads());
-    }
+fn set_blocked(counts: &Counts, blocked: bool) {
+    let was_blocked = counts.blocked.replace(blocked);
 
-    counts.set_blocked(blocked);
+    if blocked && (!was_blocked || counts.blocked_reads.get() != counts.reads.get()) {
+        counts.blocked_count.add(1_u64);
+        counts.blocked_reads.set(counts.reads.get());
+    }
 }

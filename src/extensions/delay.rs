@@ -16,14 +16,11 @@ pub(crate) fn stop_waiting(p: Pipe<'_>) -> bool {
         return false;
     };
 
-    if [p.input(), p.writing(), p.out(), p.busy()] == [None; 4] {
-        state.set_client_lags(false);
+    if !p.has_unsent() {
+        state.delay.client_lags.set(false);
     }
 
-    let was_delayed = state.delayed_by_us();
-    state.set_delayed_by_us(false);
-
-    was_delayed
+    state.delay.is_upstream_delayed.replace(false)
 }
 
 /// How long to wait before something is spilled, in milliseconds: if not for 0,
@@ -33,18 +30,17 @@ pub(crate) fn wait(p: Pipe<'_>) -> ngx_msec_t {
     p.state().map_or(0, time_left)
 }
 
-fn time_left(state: State<'_>) -> ngx_msec_t {
+fn time_left(state: &State<'_>) -> ngx_msec_t {
     let now = clock();
 
-    if !state.client_lags() {
-        state.set_client_lags(true);
-        state.set_lags_since(now);
+    if !state.delay.client_lags.replace(true) {
+        state.delay.lags_since.set(now);
     }
 
-    let waited = now.wrapping_sub(state.lags_since());
-    let left = state.settings().spill_delay().saturating_sub(waited);
+    let waited = now.wrapping_sub(state.delay.lags_since.get());
+    let left = state.settings.spill_delay().saturating_sub(waited);
 
-    state.set_delayed_by_us(left > 0);
+    state.delay.is_upstream_delayed.set(left > 0);
 
     left
 }

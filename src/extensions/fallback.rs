@@ -9,7 +9,8 @@ use crate::nginx::{Abort, Pipe};
 
 /// Whether this response may not be spilled any more.
 pub(crate) fn is_memory_only(p: Pipe<'_>) -> bool {
-    p.state().is_some_and(|state| state.memory_only())
+    p.state()
+        .is_some_and(|state| state.fallback.is_memory_only.get())
 }
 
 /// Writing to disk has failed: nothing more of this response is spilled. An error if
@@ -18,10 +19,10 @@ pub(crate) fn is_memory_only(p: Pipe<'_>) -> bool {
 pub(crate) fn go_on_without_disk(p: Pipe<'_>) -> Result<(), Abort> {
     let state = p
         .state()
-        .filter(|state| state.settings().spill_fallback())
+        .filter(|state| state.settings.spill_fallback())
         .ok_or(Abort)?;
 
-    state.set_memory_only(true);
+    state.fallback.is_memory_only.set(true);
 
     if p.cacheable() {
         p.discard();

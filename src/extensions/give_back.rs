@@ -33,11 +33,13 @@ pub(crate) fn start_final_flush(p: Pipe<'_>) {
         return;
     };
 
-    state.set_last_busy(p.busy());
-    state.set_last_out(joined(state.last_out(), p.out()));
+    let last = &state.give_back;
+
+    last.busy.set(p.busy());
+    last.out.set(joined(last.out.get(), p.out()));
 
     if p.writing().is_none() {
-        state.set_last_in(p.input());
+        last.input.set(p.input());
     }
 }
 
@@ -55,29 +57,32 @@ fn joined<'p>(first: Option<Link<'p>>, second: Option<Link<'p>>) -> Option<Link<
 /// The output has been given everything, and the pipe is at its end.
 pub(crate) fn end_final_flush(p: Pipe<'_>) {
     if let Some(state) = p.state() {
-        state.set_finished(true);
+        state.give_back.is_finished.set(true);
         give_back_sent(p, state);
 
         if is_left(state) {
-            state.watch(interval(p));
+            p.watch(interval(p));
         }
     }
 }
 
 /// Gives back what has been sent since the last time.
-pub(crate) fn give_back_sent<'p>(p: Pipe<'p>, state: State<'p>) {
-    if !state.finished() || p.downstream_error() {
+pub(crate) fn give_back_sent<'p>(p: Pipe<'p>, state: &State<'p>) {
+    let last = &state.give_back;
+
+    if !last.is_finished.get() || p.downstream_error() {
         return;
     }
 
-    state.set_last_busy(after_sent(p, state.last_busy()));
-    state.set_last_out(after_sent(p, state.last_out()));
-    state.set_last_in(after_sent(p, state.last_in()));
+    for chain in [&last.busy, &last.out, &last.input] {
+        chain.set(after_sent(p, chain.get()));
+    }
+
     segments::finish(p);
 
     if !is_held(state) {
         // What is still lent to the pipe was dropped by the input filter.
-        lend::give_back_any(p);
+        lend::give_back_any(state);
     }
 }
 
@@ -102,17 +107,19 @@ fn done<'p>(p: Pipe<'p>, buf: Buf<'p>) {
 }
 
 /// Whether the output has something of the pipe's that has not been sent.
-fn is_held(state: State<'_>) -> bool {
-    [state.last_busy(), state.last_out(), state.last_in()]
+fn is_held(state: &State<'_>) -> bool {
+    let last = &state.give_back;
+
+    [&last.busy, &last.out, &last.input]
         .iter()
-        .any(Option::is_some)
+        .any(|chain| chain.get().is_some())
 }
 
 /// Whether there is something that has to be given back.
-pub(crate) fn is_left(state: State<'_>) -> bool {
-    let has_something = state.loan().is_some() || state.segments().is_some();
+pub(crate) fn is_left(state: &State<'_>) -> bool {
+    let has_something = state.lend.loan.get().is_some() || state.segments.oldest.get().is_some();
 
-    state.finished() && has_something && is_held(state)
+    state.give_back.is_finished.get() && has_something && is_held(state)
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@
 use crate::nginx::{Abort, Linger, Pipe, State};
 
 /// The state of a pipe that reads nothing more, and why it does not.
-fn state<'p>(p: Pipe<'p>) -> Option<(State<'p>, Linger)> {
+fn state<'p>(p: Pipe<'p>) -> Option<(&'p State<'p>, Linger)> {
     p.state()
-        .and_then(|state| state.linger().map(|why| (state, why)))
+        .and_then(|state| state.linger.get().map(|why| (state, why)))
 }
 
 /// Why nothing more is read of upstream, if that is so.
@@ -24,14 +24,7 @@ pub(crate) fn reason(p: Pipe<'_>) -> Option<Linger> {
 
 /// Whether the pipe, or the output, has something that the client has not got.
 pub(crate) fn owes_client(p: Pipe<'_>) -> bool {
-    has_chains(p) || has_partial(p) || p.output_holds()
-}
-
-/// Whether the pipe has buffers that have not been sent.
-fn has_chains(p: Pipe<'_>) -> bool {
-    [p.input(), p.out(), p.busy(), p.writing()]
-        .iter()
-        .any(Option::is_some)
+    p.has_unsent() || has_partial(p) || p.output_holds()
 }
 
 /// Whether there is something to send, or a thread works for the request: until it
@@ -42,18 +35,18 @@ fn is_at_work(p: Pipe<'_>) -> bool {
         return true;
     }
 
-    has_chains(p)
+    p.has_unsent()
 }
 
 /// Whether the first free raw buffer is filled in part.
 fn has_partial(p: Pipe<'_>) -> bool {
-    p.free_raw_bufs().is_some_and(|link| link.buf().len() > 0)
+    p.free_raw_bufs().is_some_and(|link| link.buf().has_data())
 }
 
 /// Reads nothing more of upstream. Tells whether the pipe goes on for the
 /// client; if not, the response ends now.
 pub(crate) fn start(p: Pipe<'_>, why: Linger) -> bool {
-    let Some(state) = p.state().filter(|state| may_start(*state, why)) else {
+    let Some(state) = p.state().filter(|state| may_start(state, why)) else {
         return false;
     };
 
@@ -63,7 +56,7 @@ pub(crate) fn start(p: Pipe<'_>, why: Linger) -> bool {
         return false;
     }
 
-    state.set_linger(why);
+    state.linger.set(Some(why));
 
     if why != Linger::Timeout {
         // What the input filter has failed at may be the last of the response.
@@ -76,10 +69,10 @@ pub(crate) fn start(p: Pipe<'_>, why: Linger) -> bool {
     true
 }
 
-fn may_start(state: State<'_>, why: Linger) -> bool {
+fn may_start(state: &State<'_>, why: Linger) -> bool {
     match why {
-        Linger::Timeout => state.settings().separate_timeouts(),
-        Linger::Breach | Linger::NoMemory => state.settings().extensions(),
+        Linger::Timeout => state.settings.separate_timeouts(),
+        Linger::Breach | Linger::NoMemory => state.settings.extensions(),
     }
 }
 
@@ -100,9 +93,8 @@ pub(crate) fn keep_no_more(p: Pipe<'_>) {
 /// not: so no filter is to postpone the last bytes.
 pub(crate) fn is_cut(p: Pipe<'_>) -> bool {
     let is_complete = p.upstream_done() || (p.upstream_eof() && p.length() == -1);
-    let extends = |state: State<'_>| state.settings().extensions();
 
-    !is_complete && p.state().is_some_and(extends)
+    !is_complete && p.state().is_some_and(|state| state.settings.extensions())
 }
 
 /// Whether to see what has become of what the output holds: nothing that follows
@@ -121,7 +113,7 @@ pub(crate) fn owes_flush(p: Pipe<'_>) -> bool {
 
     let may_flush = !is_at_work(p) && !p.downstream_error() && p.client_ready();
 
-    may_flush && (!state.flushed() || p.output_holds())
+    may_flush && (!state.stream.is_flushed.get() || p.output_holds())
 }
 
 /// How the response ends, when the client has got everything; `None` as long as
@@ -130,7 +122,7 @@ pub(crate) fn end(p: Pipe<'_>) -> Option<Result<(), Abort>> {
     let (state, why) = state(p).filter(|_| !p.upstream_finished())?;
 
     // A filter may hold a little without a word until it is flushed.
-    let may_hold = p.output_holds() || !state.flushed();
+    let may_hold = p.output_holds() || !state.stream.is_flushed.get();
 
     if !p.downstream_error() && (is_at_work(p) || (may_hold && !p.client_ready())) {
         return None;

@@ -8,7 +8,7 @@
 //! | pipe | `start_turn`, `end_turn` | nothing | counts, forgets the client's room, notes `r->aio` |
 //! | pipe | `stream::owes_flush` | no | a stream's output keeps nothing back |
 //! | pipe | `linger::owes_flush`, `linger::end` | the response ends at once | after upstream is given up, the client gets the rest first |
-//! | pipe | `timeouts::time_upstream`, `timeouts::time_client` | each turn restarts both timers | each side's progress restarts its own |
+//! | pipe | `timeouts::state`, `timeouts::time_upstream`, `timeouts::time_client` | each turn restarts both timers | each side's progress restarts its own |
 //! | read | `linger::start`, `linger::reason`, `linger::keep_no_more` | the response ends | nothing more is read |
 //! | read | `delay::stop_waiting` | nothing | upstream was delayed for the client: not any more |
 //! | read | `lend::waits_to_be_sent` | no | a loan is sent before more is received |
@@ -39,33 +39,53 @@
 //!    their purpose: `busy` sorts, `segments` owns `p->temp_file`, `linger` the flags
 //!    of upstream, `timeouts` the timers.
 //! 3. An extension uses handles of `nginx`, and extensions further down in this order:
-//!    `timeouts`; `counts`, `give_back`; `linger`, `lend`; `wide`, `segments`, `busy`,
-//!    `stream`, `delay`, `fallback`. It uses no file of the algorithm.
+//!    `timeouts`; `counts`, `give_back`; `status`, `linger`, `lend`; `wide`, `segments`,
+//!    `busy`, `stream`, `delay`, `fallback`; `text`, `descriptors`, `filters`. It uses no file of the algorithm.
 
 #![forbid(unsafe_code)]
 
 pub(crate) mod busy;
 pub(crate) mod counts;
 pub(crate) mod delay;
+pub(crate) mod descriptors;
 pub(crate) mod fallback;
+pub(crate) mod filters;
 pub(crate) mod give_back;
 pub(crate) mod lend;
 pub(crate) mod linger;
 pub(crate) mod segments;
+pub(crate) mod status;
 pub(crate) mod stream;
+pub(crate) mod text;
 pub(crate) mod timeouts;
 pub(crate) mod wide;
 
-use crate::nginx::{Abort, Pipe, off_t};
+use crate::nginx::{Abort, Log, Pipe, State, Worker, off_t};
 use counts::FinalFlush;
 
 /// A turn of the pipe begins.
 pub(crate) fn start_turn(p: Pipe<'_>) {
+    let Some(state) = p.open_state() else {
+        return;
+    };
+
     #[cfg(ngx_threads)]
     note_aio(p);
 
-    counts::start_turn(p);
-    wide::start_turn(p);
+    counts::start_turn(state);
+    wide::start_turn(state);
+}
+
+/// The request ends, and the pipe with it: the worker gets back what the pipe has of it.
+pub(crate) fn close(state: &State<'_>) {
+    lend::give_back_any(state);
+    segments::close_all(state);
+}
+
+/// A worker with so many connections starts.
+pub(crate) fn init_worker(worker: &Worker, connections: u64, log: Log<'_>) {
+    descriptors::init_worker(worker, connections, log);
+    filters::init_worker(worker);
 }
 
 /// A thread may have been given work for the request since the last turn, by whoever
@@ -74,9 +94,7 @@ pub(crate) fn start_turn(p: Pipe<'_>) {
 /// only before the pipe writes.)
 #[cfg(ngx_threads)]
 fn note_aio(p: Pipe<'_>) {
-    if p.state().is_some() {
-        p.set_aio(p.request_aio());
-    }
+    p.set_aio(p.request_aio());
 }
 
 /// A turn of the pipe ends.

@@ -10,25 +10,34 @@
 //! Who may still hold a file whose file buffers have all been sent: a filter that
 //! has taken a buffer for done and refers to its file nevertheless. The copy filter
 //! does so, and says when; of nginx's other filters none does; of filters that are
-//! not nginx's it is not known. Where it is not known (`Pipe::may_close`), the file
+//! not nginx's it is not known. Where it is not known (`may_close`), the file
 //! stays open until the request ends, and there is no other one.
 //!
 //! A file takes a descriptor that nginx would not need, so there are no more of them
-//! in a worker than it has in addition to those (`may_open_file`); without one, a
+//! in a worker than it has in addition to those (`descriptors`); without one, a
 //! response goes on with the file it has.
 
 #![forbid(unsafe_code)]
 
-use crate::nginx::{Buf, Link, Links, Pipe, Segment, State, TempFile, may_open_file, off_t};
+use core::cell::Cell;
+use core::ptr;
+
+use crate::extensions::descriptors;
+use crate::nginx::{
+    Abort, Buf, Link, Links, Log, Pipe, Pool, Segment, State, TempFile, off_t, update, worker,
+};
 
 /// How large a file becomes, as a part of the limit and at the most.
 const PARTS: off_t = 8;
 const LARGEST: off_t = 64 << 20;
 
+/// Bytes of the pool of a file: for its name, and for what closes it.
+const POOL: usize = 512;
+
 /// The state of a pipe that spills to segments.
-fn state<'p>(p: Pipe<'p>) -> Option<State<'p>> {
+fn state<'p>(p: Pipe<'p>) -> Option<&'p State<'p>> {
     p.state()
-        .filter(|state| !p.cacheable() && state.segments().is_some())
+        .filter(|state| !p.cacheable() && state.segments.oldest.get().is_some())
 }
 
 /// The sizes for a pipe's directives.
@@ -56,69 +65,92 @@ pub(crate) fn choose_file(p: Pipe<'_>) {
         return;
     };
 
-    if state.last_segment().is_some_and(|last| is_full(p, last)) {
+    if state
+        .segments
+        .last
+        .get()
+        .is_some_and(|last| is_full(p, last))
+    {
         let _ = follow(p, state);
     }
 }
 
 /// The first segment is nginx's file, before anything is in it.
-fn begin<'p>(p: Pipe<'p>) -> Option<State<'p>> {
+fn begin<'p>(p: Pipe<'p>) -> Option<&'p State<'p>> {
     let state = p
         .state()
-        .filter(|state| state.settings().spill_segments())
+        .filter(|state| state.settings.spill_segments())
         .filter(|_| p.max_temp_file_size() > 0 && !p.cyclic_temp_file())?;
 
-    if state.segments().is_none() {
-        p.temp_file().filter(|file| file.offset() == 0)?;
+    if state.segments.oldest.get().is_none() {
+        let file = p.temp_file().filter(|file| file.offset() == 0)?;
+        let first = new_segment(p, file, false)?;
 
-        let first = state.new_segment()?;
-        state.set_segments(Some(first));
-        state.set_last_segment(Some(first));
+        state.segments.oldest.set(Some(first));
+        state.segments.last.set(Some(first));
     }
 
     Some(state)
 }
 
+fn new_segment<'p>(p: Pipe<'p>, file: TempFile<'p>, is_own: bool) -> Option<&'p Segment<'p>> {
+    p.pool().place(Segment {
+        file,
+        is_own,
+        pool: Cell::new(None),
+        awaited: Cell::new(0),
+        next: Cell::new(None),
+    })
+}
+
 /// Whether a new file is due: because of its size, or because all that is in
 /// this one has been sent and it has no room for a whole write.
-fn is_full<'p>(p: Pipe<'p>, last: Segment<'p>) -> bool {
+fn is_full(p: Pipe<'_>, last: &Segment<'_>) -> bool {
     let (size, _) = sizes(p);
-    let written = last.file().offset();
+    let written = last.file.offset();
     let with_write = written.saturating_add(p.temp_file_write_size() as off_t);
 
-    written >= size || (written > 0 && last.awaited() == 0 && with_write > p.max_temp_file_size())
+    written >= size
+        || (written > 0 && last.awaited.get() == 0 && with_write > p.max_temp_file_size())
 }
 
 /// Whether there may be another file.
-fn may_follow(p: Pipe<'_>, state: State<'_>) -> bool {
-    !state.has_last_file() && may_open_file() && p.may_close()
+fn may_follow(p: Pipe<'_>, state: &State<'_>) -> bool {
+    !state.segments.is_last_file.get() && descriptors::is_one_left() && may_close(p, state)
+}
+
+/// Whether nobody refers to a file any more once the pipe's file buffers of it are sent;
+/// false also if that is not known.
+fn may_close(p: Pipe<'_>, state: &State<'_>) -> bool {
+    let are_filters_known = !worker().has_unknown_filter.get() || state.settings.forces_segments();
+
+    are_filters_known && p.may_close()
 }
 
 /// Takes a spare segment, or a new one, to write to from now on.
-fn follow<'p>(p: Pipe<'p>, state: State<'p>) -> Option<()> {
+fn follow<'p>(p: Pipe<'p>, state: &'p State<'p>) -> Option<()> {
     if !may_follow(p, state) {
         return None;
     }
 
-    let last = state.last_segment()?;
-    let next = match state.spare_segments() {
+    let last = state.segments.last.get()?;
+    let next = match state.segments.spare.get() {
         Some(spare) => {
-            state.set_spare_segments(spare.next());
-            spare.set_next(None);
+            state.segments.spare.set(spare.next.take());
             spare
         }
-        None => state.new_segment()?,
+        None => new_segment(p, last.file.similar(p.pool())?, true)?,
     };
 
-    if state.open(next).is_err() {
+    if open(next, p.log()).is_err() {
         // That has been logged, once for the response.
-        state.set_has_last_file(true);
+        state.segments.is_last_file.set(true);
         return None;
     }
 
-    last.set_next(Some(next));
-    state.set_last_segment(Some(next));
-    p.set_temp_file(Some(next.file()));
+    last.next.set(Some(next));
+    state.segments.last.set(Some(next));
+    p.set_temp_file(Some(next.file));
 
     close_sent(p, state);
 
@@ -132,46 +164,50 @@ pub(crate) fn used<'p>(p: Pipe<'p>, file: TempFile<'p>) -> off_t {
         return file.offset();
     };
 
+    let on_disk = state.segments.on_disk.get();
+
     if !may_follow(p, state) {
-        return state.on_disk();
+        return on_disk;
     }
 
     let (_, reserve) = sizes(p);
-    let unsent = state.on_disk().wrapping_sub(sent_of_oldest(p, state));
+    let unsent = on_disk.wrapping_sub(sent_of_oldest(p, state));
 
-    state.on_disk().max(unsent.saturating_add(reserve))
+    on_disk.max(unsent.saturating_add(reserve))
 }
 
 /// What is sent comes from the oldest file, in its order. (Others of which
 /// nothing is awaited are closed.)
-fn sent_of_oldest<'p>(p: Pipe<'p>, state: State<'p>) -> off_t {
-    state.segments().map_or(0, |oldest| sent_of(p, oldest))
+fn sent_of_oldest<'p>(p: Pipe<'p>, state: &State<'p>) -> off_t {
+    let oldest = state.segments.oldest.get();
+
+    oldest.map_or(0, |oldest| sent_of(p, oldest))
 }
 
-fn sent_of<'p>(p: Pipe<'p>, oldest: Segment<'p>) -> off_t {
-    if oldest.awaited() == 0 {
-        return oldest.file().offset();
+fn sent_of<'p>(p: Pipe<'p>, oldest: &Segment<'p>) -> off_t {
+    if oldest.awaited.get() == 0 {
+        return oldest.file.offset();
     }
 
     Links::from(p.busy())
         .chain(Links::from(p.out()))
         .map(Link::buf)
         .find(|buf| buf.temp_file())
-        .filter(|buf| buf.file() == oldest.file().file())
+        .filter(|buf| buf.file() == oldest.file.file())
         .map_or(0, Buf::file_pos)
 }
 
 /// Notes that the current file has grown by so many bytes.
 pub(crate) fn grown(p: Pipe<'_>, size: off_t) {
     if let Some(state) = state(p) {
-        state.set_on_disk(state.on_disk().wrapping_add(size));
+        update(&state.segments.on_disk, |bytes| bytes.wrapping_add(size));
     }
 }
 
 /// Notes that there is one more file buffer of the current file.
 pub(crate) fn linked(p: Pipe<'_>) {
-    if let Some(last) = state(p).and_then(State::last_segment) {
-        last.set_awaited(last.awaited().wrapping_add(1));
+    if let Some(last) = state(p).and_then(|state| state.segments.last.get()) {
+        update(&last.awaited, |bufs| bufs.wrapping_add(1));
     }
 }
 
@@ -181,14 +217,14 @@ pub(crate) fn done<'p>(p: Pipe<'p>, buf: Buf<'p>) {
     let Some(state) = state(p) else {
         return;
     };
-    let mut next = state.segments();
+    let mut next = state.segments.oldest.get();
 
     while let Some(segment) = next {
-        if segment.file().file() == buf.file() {
-            segment.set_awaited(segment.awaited().saturating_sub(1));
+        if segment.file.file() == buf.file() {
+            update(&segment.awaited, |bufs| bufs.saturating_sub(1));
             return close_sent(p, state);
         }
-        next = segment.next();
+        next = segment.next.get();
     }
 }
 
@@ -201,25 +237,78 @@ pub(crate) fn finish(p: Pipe<'_>) {
 
 /// Closes the oldest files as long as nothing of them is awaited and nobody else
 /// refers to them, but never the one that is written to.
-fn close_sent<'p>(p: Pipe<'p>, state: State<'p>) {
-    while let Some(oldest) = state.segments() {
-        let is_written = !state.finished() && state.last_segment() == Some(oldest);
+fn close_sent<'p>(p: Pipe<'p>, state: &State<'p>) {
+    let segments = &state.segments;
 
-        if oldest.awaited() > 0 || is_written || !p.may_close() {
+    while let Some(oldest) = segments.oldest.get() {
+        let is_last = segments
+            .last
+            .get()
+            .is_some_and(|last| ptr::eq(last, oldest));
+        let is_written = is_last && !state.give_back.is_finished.get();
+
+        if oldest.awaited.get() > 0 || is_written || !may_close(p, state) {
             return;
         }
 
-        state.set_segments(oldest.next());
-        state.set_on_disk(state.on_disk().wrapping_sub(oldest.file().offset()));
-        state.close(oldest);
+        let freed = oldest.file.offset();
+
+        segments.oldest.set(oldest.next.get());
+        update(&segments.on_disk, |bytes| bytes.wrapping_sub(freed));
+        close(oldest, p.pool());
 
         // A build for debugging never has a file where a closed one was: whoever
         // still refers to that gets an error.
-        if oldest.is_own() && cfg!(not(ngx_debug)) {
-            oldest.file().set_offset(0);
-            oldest.set_next(state.spare_segments());
-            state.set_spare_segments(Some(oldest));
+        if oldest.is_own && cfg!(not(ngx_debug)) {
+            oldest.file.set_offset(0);
+            oldest.next.set(segments.spare.replace(Some(oldest)));
         }
+    }
+}
+
+/// Creates the file of a segment. nginx's own is opened by nginx when it writes there
+/// first.
+fn open<'p>(segment: &Segment<'p>, log: Log<'p>) -> Result<(), Abort> {
+    descriptors::check()?;
+
+    let pool = Pool::create(POOL, log).ok_or(Abort)?;
+
+    if segment.file.open(pool).is_err() {
+        pool.destroy();
+        return Err(Abort);
+    }
+
+    segment.pool.set(Some(pool));
+    descriptors::note_opened();
+
+    Ok(())
+}
+
+/// Closes the file of a segment, to which nobody may refer any more.
+fn close<'p>(segment: &Segment<'p>, request_pool: Pool<'p>) {
+    if segment.is_own {
+        close_own(segment);
+    } else if segment.file.is_open() {
+        request_pool.close_file(segment.file.fd());
+    }
+
+    segment.file.note_closed();
+}
+
+fn close_own(segment: &Segment<'_>) {
+    if let Some(pool) = segment.pool.take() {
+        pool.destroy();
+        descriptors::note_closed();
+    }
+}
+
+/// The request ends: closes all files but nginx's.
+pub(crate) fn close_all(state: &State<'_>) {
+    let mut next = state.segments.oldest.get();
+
+    while let Some(segment) = next {
+        close_own(segment);
+        next = segment.next.get();
     }
 }
 

@@ -16,32 +16,33 @@
 #![forbid(unsafe_code)]
 
 use crate::extensions::{give_back, linger};
-use crate::nginx::{Connection, Linger, Pipe, Progress, State, clock, ngx_msec_t};
+use crate::nginx::{Connection, Linger, Pipe, State, clock, ngx_msec_t};
 
-/// The state of a pipe whose timers are separate.
-fn state<'p>(p: Pipe<'p>) -> Option<State<'p>> {
-    p.state()
-        .filter(|state| state.settings().separate_timeouts())
+/// What the client has done since it was last looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Nothing.
+    Nothing,
+    /// The client has taken something.
+    Made,
+    /// There is no way to tell.
+    Unknown,
 }
 
-/// Times upstream at the end of a turn. Tells whether this extension does so; if not,
-/// the timer is nginx's.
-pub(crate) fn time_upstream<'p>(p: Pipe<'p>, upstream: Connection<'p>) -> bool {
-    let Some(state) = state(p) else {
-        return false;
-    };
-
-    restart_upstream_timer(p, upstream, state);
-
-    true
+/// The state of a pipe whose timers are separate. (nginx: each turn restarts both
+/// timers.)
+pub(crate) fn state<'p>(p: Pipe<'p>) -> Option<&'p State<'p>> {
+    p.state().filter(|state| state.settings.separate_timeouts())
 }
 
-fn restart_upstream_timer<'p>(p: Pipe<'p>, upstream: Connection<'p>, state: State<'p>) {
+/// Times upstream at the end of a turn.
+pub(crate) fn time_upstream<'p>(p: Pipe<'p>, state: &State<'p>, upstream: Connection<'p>) {
     let event = upstream.read();
-    let progressed = state.upstream_progressed();
+    let since = &state.timeouts.upstream_since;
+    let progressed = upstream_progressed(p, state, upstream);
 
     if progressed || !event.is_awaited() {
-        state.set_upstream_since(clock());
+        since.set(clock());
     }
 
     if event.delayed() {
@@ -49,31 +50,28 @@ fn restart_upstream_timer<'p>(p: Pipe<'p>, upstream: Connection<'p>, state: Stat
         return;
     }
 
-    let left = left(state.upstream_since(), p.read_timeout());
+    let left = left(since.get(), p.read_timeout());
 
-    if !event.is_awaited() || state.linger().is_some() {
+    if !event.is_awaited() || state.linger.get().is_some() {
         event.stop_timer();
     } else if linger::owes_client(p) {
         event.stop_timer();
-        state.watch(left);
+        p.watch(left);
     } else if progressed || !event.timer_set() {
         event.add_timer(left);
     }
 }
 
-/// Times the client at the end of a turn. Tells whether this extension does so; if not,
-/// the timer is nginx's.
-pub(crate) fn time_client<'p>(p: Pipe<'p>, downstream: Connection<'p>) -> bool {
-    let Some(state) = state(p) else {
-        return false;
-    };
+/// Whether upstream has sent anything since the last call of this function, be it a
+/// part of what TLS needs.
+fn upstream_progressed<'p>(p: Pipe<'p>, state: &State<'p>, upstream: Connection<'p>) -> bool {
+    let received = p.read_length().wrapping_add(upstream.tls_received());
 
-    restart_client_timer(p, downstream, state);
-
-    true
+    state.timeouts.received.replace(received) != received
 }
 
-fn restart_client_timer<'p>(p: Pipe<'p>, downstream: Connection<'p>, state: State<'p>) {
+/// Times the client at the end of a turn.
+pub(crate) fn time_client<'p>(p: Pipe<'p>, state: &State<'p>, downstream: Connection<'p>) {
     let event = downstream.write();
 
     if event.delayed() {
@@ -85,7 +83,7 @@ fn restart_client_timer<'p>(p: Pipe<'p>, downstream: Connection<'p>, state: Stat
         return event.stop_timer();
     }
 
-    let progress = state.client_progress();
+    let progress = client_progress(p, state);
 
     if progress == Progress::Made {
         // Under HTTP/2, that of the connection as well.
@@ -96,7 +94,22 @@ fn restart_client_timer<'p>(p: Pipe<'p>, downstream: Connection<'p>, state: Stat
         event.add_timer(p.send_timeout());
     }
 
-    state.watch(give_back::interval(p));
+    p.watch(give_back::interval(p));
+}
+
+/// What the client has done since the last call of this function.
+fn client_progress(p: Pipe<'_>, state: &State<'_>) -> Progress {
+    let client = &state.timeouts.client;
+    let before = client.get();
+
+    match p.client_position(before) {
+        None => Progress::Unknown,
+        Some(now) if now == before => Progress::Nothing,
+        Some(now) => {
+            client.set(now);
+            Progress::Made
+        }
+    }
 }
 
 /// What is left of a time-out that has begun at `since`.
@@ -112,22 +125,22 @@ pub(crate) fn look(p: Pipe<'_>) {
 
     give_back::give_back_sent(p, state);
 
-    let separate = state.settings().separate_timeouts();
+    let separate = state.settings.separate_timeouts();
     let watches_client = separate && look_at_client(p, state);
 
     if watches_client || give_back::is_left(state) {
-        state.watch(give_back::interval(p));
+        p.watch(give_back::interval(p));
     }
 
-    if separate && !state.finished() {
+    if separate && !state.give_back.is_finished.get() {
         look_at_upstream(p, state);
     }
 }
 
 /// Restarts the client's timer if it has taken something. Tells whether it is
 /// still waited for.
-fn look_at_client<'p>(p: Pipe<'p>, state: State<'p>) -> bool {
-    if state.client_progress() == Progress::Made {
+fn look_at_client(p: Pipe<'_>, state: &State<'_>) -> bool {
+    if client_progress(p, state) == Progress::Made {
         p.restart_send_timer();
     }
 
@@ -137,7 +150,7 @@ fn look_at_client<'p>(p: Pipe<'p>, state: State<'p>) -> bool {
 
 /// Gives upstream up if its time is over, unless it has nothing more to bring: then
 /// it is a thread that is waited for.
-fn look_at_upstream<'p>(p: Pipe<'p>, state: State<'p>) {
+fn look_at_upstream(p: Pipe<'_>, state: &State<'_>) {
     let is_over = !p.has_upstream() || p.upstream_finished();
 
     let Some(upstream) = p.upstream().filter(|_| !is_over) else {
@@ -146,14 +159,14 @@ fn look_at_upstream<'p>(p: Pipe<'p>, state: State<'p>) {
 
     let event = upstream.read();
 
-    if !event.is_awaited() || event.timer_set() || state.linger().is_some() {
+    if !event.is_awaited() || event.timer_set() || state.linger.get().is_some() {
         return;
     }
 
-    match left(state.upstream_since(), p.read_timeout()) {
+    match left(state.timeouts.upstream_since.get(), p.read_timeout()) {
         0 if linger::start(p, Linger::Timeout) => p.give_up_upstream(),
         // Nothing is owed to the client any more: nginx ends the response.
         0 => event.add_timer(0),
-        left => state.watch(left),
+        left => p.watch(left),
     }
 }

@@ -10,15 +10,15 @@
 use crate::nginx::{Connection, Pipe, State, off_t};
 
 /// The state of a pipe that may read and write wide.
-pub(crate) fn state<'p>(p: Pipe<'p>) -> Option<State<'p>> {
+pub(crate) fn state<'p>(p: Pipe<'p>) -> Option<&'p State<'p>> {
     p.state()
-        .filter(|state| state.settings().wide() && !state.overestimated())
+        .filter(|state| state.settings.wide() && !state.wide.is_overestimated.get())
 }
 
 /// How many bytes are worth new buffers: those that wait in upstream's socket and may
 /// be read. (nginx: as many as one buffer takes, so 0 more.)
 pub(crate) fn bytes_to_expect<'p>(p: Pipe<'p>, upstream: Connection<'p>, limit: off_t) -> off_t {
-    if p.state().is_none_or(|state| !state.settings().wide()) {
+    if p.state().is_none_or(|state| !state.settings.wide()) {
         return 0;
     }
 
@@ -48,39 +48,38 @@ pub(crate) fn busy_limit(p: Pipe<'_>) -> isize {
 
 /// How many bytes the client takes at once; 0 if that cannot be known. Asks the
 /// kernel, once a turn, and again when most of the room has been used.
-pub(crate) fn ask_room<'p>(p: Pipe<'p>, state: State<'p>) -> usize {
-    if !state.room_known() {
-        state.set_room(p.room());
-        state.set_room_known(true);
+pub(crate) fn ask_room(p: Pipe<'_>, state: &State<'_>) -> usize {
+    let wide = &state.wide;
+
+    if !wide.is_room_known.replace(true) {
+        wide.room.set(p.room());
     }
 
-    state.room()
+    wide.room.get()
 }
 
 /// The room of an earlier turn is not true any more.
-pub(crate) fn start_turn(p: Pipe<'_>) {
-    if let Some(state) = p.state() {
-        state.set_room_known(false);
-    }
+pub(crate) fn start_turn(state: &State<'_>) {
+    state.wide.is_room_known.set(false);
 }
 
 /// Notes that the output was given a batch of `bytes`. If a batch larger than the busy
 /// size has left something in `busy`, the kernel's figure is too high for this client:
 /// the rest of the response stays within the busy size.
 pub(crate) fn after_output(p: Pipe<'_>, bytes: off_t, exceeds_busy_size: bool) {
-    let Some(state) = p.state() else {
+    let Some(wide) = p.state().map(|state| &state.wide) else {
         return;
     };
     let used = usize::try_from(bytes).unwrap_or(usize::MAX);
     let busy_size = p.busy_size().unsigned_abs();
 
-    match room_after(state.room(), used, busy_size, exceeds_busy_size) {
-        Some(room) => state.set_room(room),
-        None => state.set_room_known(false),
+    match room_after(wide.room.get(), used, busy_size, exceeds_busy_size) {
+        Some(room) => wide.room.set(room),
+        None => wide.is_room_known.set(false),
     }
 
     if exceeds_busy_size && p.busy().is_some() {
-        state.set_overestimated(true);
+        wide.is_overestimated.set(true);
     }
 }
 

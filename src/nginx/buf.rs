@@ -26,7 +26,7 @@ handle! {
     /// Where the data ends.
     value last: Address => last, set_last;
     /// Where the memory starts.
-    value start: Address => start;
+    value start: Address => start, set_start;
     /// Where the memory ends.
     value end: Address => end, set_end;
     /// Where the data starts in the file.
@@ -59,9 +59,20 @@ handle! {
 pub(crate) type FileAddress = *mut ngx_file_t;
 
 impl Buf<'_> {
+    /// The address of the structure.
+    #[cfg(feature = "std")]
+    pub(crate) fn address(self) -> usize {
+        self.as_raw().addr()
+    }
+
     /// Bytes of data in memory, `last - pos`.
     pub(crate) fn len(self) -> isize {
         distance(self.pos(), self.last())
+    }
+
+    /// Whether there is data in memory.
+    pub(crate) fn has_data(self) -> bool {
+        self.pos() != self.last()
     }
 
     /// Bytes still to be sent, in memory or in the file.

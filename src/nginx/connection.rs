@@ -56,6 +56,12 @@ impl Connection<'_> {
         }
     }
 
+    /// Bytes that have come in below TLS; 0 without TLS.
+    pub(crate) fn tls_received(self) -> off_t {
+        // SAFETY: an open connection.
+        unsafe { bindings::ngx_event_pipe_glue_tls_received(self.as_raw()) }
+    }
+
     /// Receives into the free memory of a chain's buffers, at most `limit`
     /// bytes if it is not zero: `c->recv_chain()`. Returns the number of bytes,
     /// zero at the end of the stream, `NGX_AGAIN` or `NGX_ERROR`. It does not

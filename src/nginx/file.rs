@@ -1,8 +1,13 @@
 //! The temporary file, `ngx_temp_file_t`.
 
-use super::bindings::{self, ngx_temp_file_t, off_t};
+use super::Abort;
+use super::bindings::{
+    self, NGX_OK, ngx_fd_t, ngx_int_t, ngx_log_s, ngx_path_t, ngx_pool_s, ngx_temp_file_t,
+    ngx_uint_t, off_t, u_char,
+};
 use super::buf::{FileAddress, Link};
 use super::handle::handle;
+use super::pool::Pool;
 
 handle! {
     /// The temporary file of a response, `ngx_temp_file_t`.
@@ -10,6 +15,16 @@ handle! {
 
     /// Where the next bytes go: all that has been written so far.
     value offset: off_t => offset, set_offset;
+    /// The descriptor; -1 while the file is not open.
+    value file.fd: ngx_fd_t => fd, set_fd;
+    value file.name.data: Name => name, set_name;
+    value file.name.len: usize => name_len, set_name_len;
+    value file.log: LogAddress => log, set_log;
+    /// The folder of temporary files.
+    value path: Path => path, set_path;
+    value pool: PoolAddress => pool, set_pool;
+    /// The rights of the file; 0 is the usual ones.
+    value access: ngx_uint_t => access, set_access;
     /// Write through the thread pool.
     #[cfg(any(ngx_threads, ngx_compat))]
     flag thread_write: (thread_write_raw, set_thread_write_raw) => thread_write, set_thread_write;
@@ -23,6 +38,11 @@ handle! {
     #[cfg(ngx_threads)]
     value file.thread_ctx: ThreadContext => thread_ctx, set_thread_ctx;
 }
+
+type Name = *mut u_char;
+type LogAddress = *mut ngx_log_s;
+type Path = *mut ngx_path_t;
+type PoolAddress = *mut ngx_pool_s;
 
 /// A context that belongs to the thread handler.
 #[cfg(ngx_threads)]
@@ -41,7 +61,59 @@ pub(crate) type ThreadHandler = Option<
     ) -> bindings::ngx_int_t,
 >;
 
-impl TempFile<'_> {
+impl<'p> TempFile<'p> {
+    /// A file of the same kind, in the same folder, which is not open. `None` if there
+    /// is no memory.
+    pub(crate) fn similar(self, pool: Pool<'p>) -> Option<Self> {
+        // SAFETY: a live pool.
+        let file = unsafe { bindings::ngx_pcalloc(pool.as_raw(), size_of::<ngx_temp_file_t>()) };
+
+        // SAFETY: null, or a structure in the pool, for which zero is valid.
+        let file = unsafe { TempFile::from_raw(file.cast()) }?;
+
+        file.set_fd(-1);
+        file.set_log(self.log());
+        file.set_path(self.path());
+        file.set_pool(pool.as_raw());
+        file.set_access(self.access());
+
+        Some(file)
+    }
+
+    /// Creates and opens the file; the pool closes it. `ngx_create_temp_file`, which
+    /// logs what is wrong.
+    pub(crate) fn open(self, pool: Pool<'p>) -> Result<(), Abort> {
+        self.set_name(core::ptr::null_mut());
+        self.set_name_len(0);
+
+        // SAFETY: a live file with its folder, which is not open, and a live pool.
+        let rc = unsafe {
+            bindings::ngx_create_temp_file(
+                self.file(),
+                self.path(),
+                pool.as_raw(),
+                0,
+                0,
+                self.access(),
+            )
+        };
+
+        if rc == NGX_OK as ngx_int_t {
+            Ok(())
+        } else {
+            Err(Abort)
+        }
+    }
+
+    /// Whether the file is open.
+    pub(crate) fn is_open(self) -> bool {
+        self.fd() != -1
+    }
+
+    /// Notes that the file has been closed.
+    pub(crate) fn note_closed(self) {
+        self.set_fd(-1);
+    }
     /// The file, to point file buffers to it.
     pub(crate) fn file(self) -> FileAddress {
         // SAFETY: the field of a live structure (`from_raw`).

@@ -14,7 +14,8 @@
 ///
 /// A field is a `value` (copied as it is), a `link` (a pointer to another
 /// structure that has a handle, `None` where C has `NULL`), an `always` (a link
-/// that nginx never leaves `NULL`) or a `flag` (a bit field of width one).
+/// that nginx never leaves `NULL`), a `flag` (a bit field of width one) or a `setting`
+/// (a directive's number, of which zero is "off").
 macro_rules! handle {
     (
         $(#[$meta:meta])*
@@ -133,6 +134,14 @@ macro_rules! accessor {
         }
     };
 
+    ($(#[$doc:meta])* setting $raw:ident $field:ident : $ty:ident => $get:ident) => {
+        $(#[$doc])*
+        pub(crate) fn $get(self) -> bool {
+            // SAFETY: the handle's pointer is valid during 'p (`from_raw`).
+            unsafe { (*self.0.as_ptr()).$field != 0 }
+        }
+    };
+
     ($(#[$doc:meta])* flag $raw:ident $field:ident : ($bit:ident, $set_bit:ident) => $get:ident) => {
         $(#[$doc])*
         pub(crate) fn $get(self) -> bool {
@@ -202,6 +211,9 @@ macro_rules! layout_field {
     };
     (always $raw:ident $field:ident : $ty:ident) => {
         $crate::nginx::handle::layout_field!(link $raw $field : $ty)
+    };
+    (setting $raw:ident $field:ident : $ty:ident) => {
+        $crate::nginx::handle::layout_field!(value $raw $field : $ty)
     };
     (flag $raw:ident $field:ident : ($raw_get:ident, $raw_set:ident)) => {
         $crate::nginx::layout::Field::Bit {

@@ -27,16 +27,27 @@ mod pipe;
 mod pool;
 mod request;
 mod state;
+mod text;
+mod worker;
 
 #[cfg(not(test))]
-pub(crate) use bindings::{NGX_ABORT, NGX_OK, ngx_buf_t, ngx_event_pipe_t, ngx_int_t};
+pub(crate) use bindings::{
+    NGX_ABORT, NGX_OK, ngx_buf_t, ngx_event_pipe_settings_t, ngx_event_pipe_state_t,
+    ngx_event_pipe_t, ngx_int_t, ngx_log_t, ngx_str_t, ngx_uint_t, u_char,
+};
 pub(crate) use bindings::{NGX_AGAIN, NGX_ERROR, ngx_msec_t, off_t};
 pub(crate) use buf::{Address, Buf, Link, Links, Slot};
 pub(crate) use connection::{Connection, Event, clock, wall_clock};
 pub(crate) use file::TempFile;
-pub(crate) use log::{Format, Level, debug, error};
+pub(crate) use log::{Format, Level, Log, debug, error};
 pub(crate) use pipe::{FilterError, Pipe};
-pub(crate) use state::{Counts, End, Linger, Loan, Progress, Segment, State, may_open_file};
+pub(crate) use pool::Pool;
+#[cfg(not(test))]
+pub(crate) use state::STATE_SIZE;
+pub(crate) use state::{Counts, End, Linger, Segment, Settings, State, Stream};
+#[cfg(not(test))]
+pub(crate) use text::{c_string, memory, string};
+pub(crate) use worker::{UNLIMITED, Worker, file_limits, set_file_limit, worker};
 
 /// The pipe cannot go on, `NGX_ABORT`: nginx has to finalize the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,4 +62,9 @@ pub(crate) fn abort() -> ! {
     }
 
     abort()
+}
+
+/// Changes what is in a cell.
+pub(crate) fn update<T: Copy>(cell: &core::cell::Cell<T>, change: impl FnOnce(T) -> T) {
+    cell.set(change(cell.get()));
 }

@@ -181,6 +181,14 @@ impl<'p> Pipe<'p> {
         self.upstream_eof() || self.upstream_error() || self.upstream_done()
     }
 
+    /// Whether the pipe has buffers whose data has yet to be sent, or that the output
+    /// still holds.
+    pub(crate) fn has_unsent(self) -> bool {
+        [self.input(), self.writing(), self.out(), self.busy()]
+            .iter()
+            .any(Option::is_some)
+    }
+
     /// Whether data can be sent at once: the client's socket takes it, no rate
     /// limit delays it, and the connection serves this pipe's request.
     pub(crate) fn client_ready(self) -> bool {

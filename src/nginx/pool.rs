@@ -1,9 +1,10 @@
 //! The request's pool, `ngx_pool_t`: the only source of memory that the pipe
 //! has. What is allocated here goes when the request does.
 
-use super::bindings::{self, ngx_pool_s};
+use super::bindings::{self, ngx_fd_t, ngx_pool_s};
 use super::buf::{Address, Buf, Link};
 use super::handle::handle;
+use super::log::Log;
 
 handle! {
     /// A memory pool, `ngx_pool_t`.
@@ -59,5 +60,47 @@ impl<'p> Pool<'p> {
         // SAFETY: a live pool; the pipe reads and writes no byte of the memory
         // afterwards.
         unsafe { bindings::ngx_pfree(self.as_raw(), start.cast()) };
+    }
+
+    /// Puts a value of ours into the pool, where it stays until the pool goes; it is
+    /// never dropped. `None` if there is no memory.
+    pub(crate) fn place<T: 'p>(self, value: T) -> Option<&'p T> {
+        // nginx aligns to a word.
+        const { assert!(align_of::<T>() <= align_of::<usize>()) };
+
+        // SAFETY: a live pool.
+        let memory = unsafe { bindings::ngx_pcalloc(self.as_raw(), size_of::<T>()) }.cast::<T>();
+
+        if memory.is_null() {
+            return None;
+        }
+
+        // SAFETY: memory for a value of this size and alignment.
+        unsafe { memory.write(value) }
+
+        // SAFETY: written above; nobody else has the address.
+        unsafe { memory.as_ref() }
+    }
+
+    /// A new pool of its own. `None` if there is no memory.
+    pub(crate) fn create(size: usize, log: Log<'p>) -> Option<Self> {
+        // SAFETY: a live log.
+        let pool = unsafe { bindings::ngx_create_pool(size, log.as_raw()) };
+
+        // SAFETY: null, or a pool that lives until it is destroyed.
+        unsafe { Pool::from_raw(pool) }
+    }
+
+    /// Destroys a pool that [`Pool::create`] has made, and all that is in it. The caller
+    /// keeps no handle of it.
+    pub(crate) fn destroy(self) {
+        // SAFETY: a live pool that nobody uses any more, says the caller.
+        unsafe { bindings::ngx_destroy_pool(self.as_raw()) }
+    }
+
+    /// Closes a file that is to be closed when the pool goes.
+    pub(crate) fn close_file(self, fd: ngx_fd_t) {
+        // SAFETY: a live pool; a file that is not the pool's stays open.
+        unsafe { bindings::ngx_pool_run_cleanup_file(self.as_raw(), fd) }
     }
 }

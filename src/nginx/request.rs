@@ -1,9 +1,10 @@
 //! What only the HTTP request behind a pipe knows, or can do: its output and its
 //! connections as nginx's HTTP modules see them, its cache entry, its log.
 
-use super::bindings;
+use super::bindings::{self, NGX_OK, ngx_event_pipe_progress_t, ngx_int_t, ngx_msec_t};
 use super::buf::Buf;
 use super::pipe::Pipe;
+use super::state::ClientPosition;
 
 impl<'p> Pipe<'p> {
     /// Whether the output, or a filter before it, has something that it would
@@ -13,8 +14,8 @@ impl<'p> Pipe<'p> {
         unsafe { bindings::ngx_event_pipe_glue_output_holds(self.as_raw()) != 0 }
     }
 
-    /// Whether nobody refers to a file any more once the pipe's file buffers of
-    /// it are sent; false also if that is not known.
+    /// Whether the copy filter does not refer to a file any more once the pipe's file
+    /// buffers of it are sent; false also if that is not known.
     pub(crate) fn may_close(self) -> bool {
         // SAFETY: a pipe that has a state, so it is a request's.
         unsafe { bindings::ngx_event_pipe_glue_may_close(self.as_raw()) != 0 }
@@ -67,5 +68,34 @@ impl<'p> Pipe<'p> {
     pub(crate) fn room(self) -> usize {
         // SAFETY: a pipe that has a state, so it is a request's.
         unsafe { bindings::ngx_event_pipe_glue_room(self.as_raw()) }
+    }
+
+    /// How far the client is by now, with `before` from the last call of this function:
+    /// seen below the socket's buffer, TLS and HTTP/2. `None` if there is no way to tell.
+    pub(crate) fn client_position(self, before: ClientPosition) -> Option<ClientPosition> {
+        let mut position = ngx_event_pipe_progress_t {
+            sent: before.sent,
+            left: before.left,
+            window: before.window,
+        };
+
+        // SAFETY: a pipe that has a state, so it is a request's, and a structure of our own.
+        let rc = unsafe {
+            bindings::ngx_event_pipe_glue_client_progress(self.as_raw(), &raw mut position)
+        };
+
+        (rc == NGX_OK as ngx_int_t).then_some(ClientPosition {
+            sent: position.sent,
+            left: position.left,
+            window: position.window,
+        })
+    }
+
+    /// Has the pipe looked after between its turns, in so many milliseconds if not
+    /// before.
+    pub(crate) fn watch(self, timer: ngx_msec_t) {
+        // SAFETY: a pipe that has a state, so it is a request's, whose timer stops at the
+        // latest when its pool is destroyed.
+        unsafe { bindings::ngx_event_pipe_glue_watch(self.as_raw(), timer) }
     }
 }

@@ -39,13 +39,14 @@ const WATCHED: &[(&str, &[&str])] = &[
     ("core/ngx_file.c", &["ngx_write_chain_to_temp_file"]),
 ];
 
-/// The same of the project's glue. Loans are as small as all else here.
+/// The same of the project's glue.
 const GLUE: &[&str] = &[
-    "ngx_event_pipe_glue_borrow",
-    "ngx_event_pipe_glue_give_back",
-    "ngx_event_pipe_glue_segment",
-    "ngx_event_pipe_glue_close_segment",
     "ngx_event_pipe_glue_add_timer",
+    "ngx_event_pipe_glue_flush_buf",
+    "ngx_event_pipe_glue_forbid",
+    "ngx_event_pipe_glue_permit",
+    "ngx_event_pipe_glue_tls_received",
+    "ngx_event_pipe_glue_waiting",
 ];
 
 /// Sources of nginx that run as they are.
@@ -87,10 +88,8 @@ fn main() {
         "interposed.h",
         "threads.c",
         "../../nginx-module/ngx_event_pipe_glue.h",
-        "../../nginx-module/ngx_event_pipe_counts.c",
-        "../../nginx-module/ngx_event_pipe_counts.h",
-        "../../nginx-module/ngx_event_pipe_loan.c",
-        "../../nginx-module/ngx_event_pipe_segment.c",
+        "../../nginx-module/ngx_event_pipe_rust_module.c",
+        "../../include/ngx_event_pipe_rust.h",
     ] {
         println!("cargo::rerun-if-changed={file}");
     }
@@ -168,18 +167,9 @@ impl Nginx {
 
         self.compilation()
             .renaming(GLUE, "real_")
-            .define("NGX_EVENT_PIPE_LOAN", "40")
-            .file("../../nginx-module/ngx_event_pipe_loan.c")
-            .file("../../nginx-module/ngx_event_pipe_segment.c")
-            .compile("glue");
-
-        self.compilation()
-            .renaming(GLUE, "real_")
             .define("NGX_EVENT_PIPE_HTTP", "1")
-            .renaming(&["ngx_event_pipe_glue_flush_buf"], "real_")
             .file("environment.c")
             .file("../../nginx-module/ngx_event_pipe_rust_module.c")
-            .file("../../nginx-module/ngx_event_pipe_counts.c")
             .compile("environment");
 
         // Of nginx's sources only a few functions are reached.
@@ -217,14 +207,12 @@ impl Nginx {
             .header("environment.h")
             .parse_callbacks(Box::new(Conditions))
             .clang_args(self.flags.iter().filter(is_for_headers))
-            .clang_args(["-I.", "-I../../nginx-module"])
+            .clang_args(["-I.", "-I../../nginx-module", "-I../../include"])
             .allowlist_type("ngx_event_pipe_t|ngx_temp_file_t|ngx_thread_task_t|ngx_path_t")
             .allowlist_function("(stock_)?ngx_event_pipe(_copy_input_filter|_add_free_buf)?")
-            .allowlist_function("real_ngx_event_pipe_glue_(borrow|give_back|(close_)?segment)")
-            .allowlist_type("ngx_event_pipe_state_t")
-            .allowlist_function("ngx_event_pipe_end|ngx_event_pipe_rust_watch")
-            .allowlist_var("ngx_current_msec|ngx_event_pipe_segments_max")
-            .allowlist_var("NGX_EVENT_PIPE_(END|LINGER|PROGRESS|SEGMENTS|STREAM)_.*")
+            .allowlist_type("ngx_event_pipe_(settings|state)_t|ngx_event_pipe_progress_t")
+            .allowlist_function("ngx_event_pipe_rust_(close|open|state_size|watch)")
+            .allowlist_var("NGX_EVENT_PIPE_(SEGMENTS|STREAM)_.*")
             .allowlist_function("harness_(init|set_clock|first_file_name)|real_ngx_.*")
             .allowlist_function("ngx_(create|destroy)_pool|ngx_create_temp_buf")
             .allowlist_function("ngx_chain_get_free_buf|ngx_event_pipe_glue_(add|del)_timer")

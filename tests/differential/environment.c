@@ -13,7 +13,6 @@ void *real_ngx_palloc(ngx_pool_t *pool, size_t size);
 void *real_ngx_pcalloc(ngx_pool_t *pool, size_t size);
 void *real_ngx_pnalloc(ngx_pool_t *pool, size_t size);
 ngx_int_t real_ngx_pfree(ngx_pool_t *pool, void *p);
-ngx_pool_cleanup_t *real_ngx_pool_cleanup_add(ngx_pool_t *pool, size_t size);
 
 
 ngx_uint_t             ngx_test_config;
@@ -82,7 +81,7 @@ ngx_palloc(ngx_pool_t *pool, size_t size)
 void *
 ngx_pcalloc(ngx_pool_t *pool, size_t size)
 {
-    return harness_alloc(size) == NGX_OK ? real_ngx_pcalloc(pool, size) : NULL;
+    return harness_zalloc(size) == NGX_OK ? real_ngx_pcalloc(pool, size) : NULL;
 }
 
 

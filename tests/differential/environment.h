@@ -13,7 +13,8 @@
 #include <ngx_thread_pool.h>
 #endif
 
-#include "ngx_event_pipe_counts.h"
+#include "ngx_event_pipe_glue.h"
+#include "ngx_event_pipe_rust.h"
 
 
 /* the pipe of nginx, compiled with its three symbols renamed */
@@ -31,20 +32,11 @@ void real_ngx_chain_update_chains(ngx_pool_t *p, ngx_chain_t **free,
 ssize_t real_ngx_write_chain_to_temp_file(ngx_temp_file_t *tf,
     ngx_chain_t *chain);
 
-ngx_event_pipe_loan_t *real_ngx_event_pipe_glue_borrow(
-    ngx_event_pipe_state_t *state);
-void real_ngx_event_pipe_glue_give_back(ngx_event_pipe_loan_t *loan);
+void real_ngx_event_pipe_glue_forbid(u_char *start, size_t size);
+void real_ngx_event_pipe_glue_permit(u_char *start, size_t size);
 void real_ngx_event_pipe_glue_add_timer(ngx_event_t *ev, ngx_msec_t timer);
-ngx_event_pipe_segment_t *real_ngx_event_pipe_glue_segment(
-    ngx_event_pipe_state_t *state);
-void real_ngx_event_pipe_glue_close_segment(ngx_event_pipe_state_t *state,
-    ngx_event_pipe_segment_t *segment);
+ngx_pool_cleanup_t *real_ngx_pool_cleanup_add(ngx_pool_t *pool, size_t size);
 ngx_buf_t *real_ngx_event_pipe_glue_flush_buf(ngx_pool_t *pool);
-
-
-/* the library's own, beside the three of nginx */
-
-void ngx_event_pipe_rust_watch(ngx_event_pipe_t *p);
 
 
 /* environment.c */
@@ -59,6 +51,7 @@ void harness_first_file_name(void);
 void harness_log(ngx_uint_t level, ngx_err_t err, const u_char *text,
     size_t len);
 ngx_int_t harness_alloc(size_t size);
+ngx_int_t harness_zalloc(size_t size);
 void harness_pfree(void *p);
 int harness_open_file(void);
 int harness_close_file(int fd);

@@ -43,6 +43,8 @@ fn generate(root: &Path) -> String {
         ]
         .map(String::from)
         .to_vec(),
+        includes: vec!["ngx_event_pipe_glue.h".into()],
+        usize_is_size_t: true,
         include_guard: Some("_NGX_EVENT_PIPE_RUST_H_INCLUDED_".into()),
         autogen_warning: Some(
             "/* What the Rust event pipe exports; written by cbindgen from src/exports.rs. */"

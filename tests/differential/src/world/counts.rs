@@ -1,8 +1,22 @@
 //! What this pipe counts of a response, against what its world has seen.
 
+use ngx_event_pipe::inspect::GivenUp;
+
 use super::{World, links};
 use crate::nginx as n;
 use crate::world::Side;
+
+/// How a response has ended, by the numbers of `$event_pipe_end`'s table.
+mod end {
+    pub(super) const ABORTED: u32 = 0;
+    pub(super) const COMPLETE: u32 = 1;
+    pub(super) const UPSTREAM_CLOSED: u32 = 2;
+    pub(super) const UPSTREAM_ERROR: u32 = 3;
+    pub(super) const UPSTREAM_TIMEOUT: u32 = 4;
+    pub(super) const CLIENT_ERROR: u32 = 5;
+    pub(super) const CLIENT_TIMEOUT: u32 = 6;
+    pub(super) const INTERNAL_ERROR: u32 = 7;
+}
 
 /// What a world has seen of a response.
 #[derive(Default)]
@@ -83,10 +97,10 @@ impl World {
 
     /// Before a call: what has become of the peers since the last.
     pub(super) fn see_peers(&mut self) {
-        if self.seen.end == n::NGX_EVENT_PIPE_END_ABORTED && self.pipe.upstream_error() != 0 {
-            self.seen.end = n::NGX_EVENT_PIPE_END_UPSTREAM_TIMEOUT;
-        } else if self.seen.end <= n::NGX_EVENT_PIPE_END_COMPLETE && self.client_has_failed() {
-            self.seen.end = n::NGX_EVENT_PIPE_END_CLIENT_TIMEOUT;
+        if self.seen.end == end::ABORTED && self.pipe.upstream_error() != 0 {
+            self.seen.end = end::UPSTREAM_TIMEOUT;
+        } else if self.seen.end <= end::COMPLETE && self.client_has_failed() {
+            self.seen.end = end::CLIENT_TIMEOUT;
         }
     }
 
@@ -116,21 +130,21 @@ impl World {
 
     fn see_end(&mut self, went_well: bool) {
         let p = &self.pipe;
-        if self.seen.end > n::NGX_EVENT_PIPE_END_COMPLETE {
+        if self.seen.end > end::COMPLETE {
             return;
         }
         self.seen.end = if let Some(end) = self.end_of_lingering(went_well) {
             end
         } else if !went_well {
-            n::NGX_EVENT_PIPE_END_INTERNAL_ERROR
+            end::INTERNAL_ERROR
         } else if self.client_has_failed() {
-            n::NGX_EVENT_PIPE_END_CLIENT_ERROR
+            end::CLIENT_ERROR
         } else if p.upstream_done() != 0 || (p.upstream_eof() != 0 && p.length == -1) {
-            n::NGX_EVENT_PIPE_END_COMPLETE
+            end::COMPLETE
         } else if p.upstream_error() != 0 {
-            n::NGX_EVENT_PIPE_END_UPSTREAM_ERROR
+            end::UPSTREAM_ERROR
         } else if p.upstream_eof() != 0 {
-            n::NGX_EVENT_PIPE_END_UPSTREAM_CLOSED
+            end::UPSTREAM_CLOSED
         } else {
             self.seen.end
         };
@@ -140,12 +154,10 @@ impl World {
     fn end_of_lingering(&self, went_well: bool) -> Option<u32> {
         let p = &self.pipe;
         let is_whole = p.upstream_done() != 0 || p.upstream_eof() != 0;
-        match self.extra.state.linger as u32 {
-            n::NGX_EVENT_PIPE_LINGER_BREACH if !went_well => {
-                Some(n::NGX_EVENT_PIPE_END_UPSTREAM_ERROR)
-            }
-            n::NGX_EVENT_PIPE_LINGER_TIMEOUT if p.upstream_error() != 0 && !is_whole => {
-                Some(n::NGX_EVENT_PIPE_END_UPSTREAM_TIMEOUT)
+        match self.extra.view().given_up {
+            Some(GivenUp::Breach) if !went_well => Some(end::UPSTREAM_ERROR),
+            Some(GivenUp::Timeout) if p.upstream_error() != 0 && !is_whole => {
+                Some(end::UPSTREAM_TIMEOUT)
             }
             _ => None,
         }
@@ -193,21 +205,21 @@ impl World {
     }
 
     fn check_counts(&mut self, went_well: bool) {
-        let c = self.extra.state.counts;
-        if c.reads != self.seen.reads || c.writes != self.seen.writes {
+        let c = self.extra.view();
+        if c.reads != self.seen.reads as u64 || c.writes != self.seen.writes as u64 {
             self.wrong("reads or writes are not counted");
         }
-        if c.passed != self.seen.passed {
+        if c.passed != self.seen.passed as u64 {
             self.wrong("what is passed on is not counted");
         }
-        if c.loans != self.seen.loans || c.lent != self.seen.lent {
+        if c.loans != self.seen.loans as u64 || c.lent != self.seen.lent as u64 {
             self.wrong("loans are not counted");
         }
         let spilled = match self.config.cacheable {
             true => 0,
             false => self.disk.all_written(),
         };
-        if went_well && self.pipe.writing.is_null() && c.spilled != spilled {
+        if went_well && self.pipe.writing.is_null() && c.spilled != spilled as u64 {
             self.wrong("what is spilled is not counted");
         }
         // While a thread writes, what is sent of the rest is not looked for.
@@ -218,10 +230,10 @@ impl World {
             self.wrong("the peak is not what has waited");
         }
         let blocked = &self.seen.blocked;
-        if c.blocked_count != blocked.count || c.blocked_time != blocked.time {
+        if c.blocked_count != blocked.count as u64 || c.blocked_time != blocked.time as u64 {
             self.wrong("the time that upstream is held back is not counted");
         }
-        if c.client_time != self.seen.waiting.time {
+        if c.client_time != self.seen.waiting.time as u64 {
             self.wrong("the time that the client is waited for is not counted");
         }
     }
@@ -234,9 +246,7 @@ impl World {
         self.see_peers();
         self.check_rest();
         self.check_lingered();
-        // SAFETY: a live state.
-        let end = unsafe { n::ngx_event_pipe_end(&raw mut self.extra.state) };
-        if end != self.seen.end as usize {
+        if self.extra.view().end != self.seen.end {
             self.wrong("the response has ended otherwise");
         }
     }

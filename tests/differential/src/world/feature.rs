@@ -1,9 +1,12 @@
 //! What this pipe has beyond nginx's: its state, and what it asks of nginx and
 //! of its worker.
 
+use std::ffi::c_void;
 use std::iter::once;
 use std::mem::zeroed;
 use std::ptr::null_mut;
+
+use ngx_event_pipe::inspect::{self, View};
 
 use super::counts::unsent;
 use super::{ENDLESS, Side, World, data, links, world};
@@ -14,10 +17,23 @@ use crate::trace::Event;
 
 /// The part of a world that only this pipe knows.
 pub(super) struct Extra {
-    pub(super) state: n::ngx_event_pipe_state_t,
+    /// Memory for this pipe's state, of which there is one from the first call on.
+    state: Vec<u128>,
+    has_state: bool,
+    /// What ends the state. Stock's world has it as well, for pools of one layout.
+    cleanup: *mut n::ngx_pool_cleanup_t,
+    /// The steady clock when the state was made.
+    started: usize,
+    /// The pool goes.
+    pub(super) is_ending: bool,
+    /// The response is a stream, and one without an end.
+    is_stream: bool,
+    is_live: bool,
     pub(super) settings: n::ngx_event_pipe_settings_t,
     /// Loans of this world, those that were given back included.
-    loans: Vec<*mut n::ngx_event_pipe_loan_t>,
+    loans: Vec<*mut n::ngx_buf_t>,
+    /// How large each is.
+    loan_size: usize,
     /// Where in the trace a feature has first done something.
     acted: Option<usize>,
     /// What has been said to wait in upstream's socket, since the last reading.
@@ -80,16 +96,32 @@ impl Extra {
         self.has_begun && config.steps % 8 != 0
     }
 
+    /// What this pipe's state holds now.
+    pub(super) fn view(&self) -> View {
+        match self.has_state {
+            // SAFETY: made by the pipe; the world still has its pipe.
+            true => unsafe { View::of(self.state.as_ptr().cast()) },
+            false => View::default(),
+        }
+    }
+
     /// The steady clock when the response started.
     pub(super) fn started(&self) -> usize {
-        self.state.started
+        self.started
     }
 
     pub(super) fn new() -> Self {
         // SAFETY: C structures for which zero is valid.
         unsafe {
             Self {
-                state: zeroed(),
+                state: Vec::new(),
+                has_state: false,
+                cleanup: null_mut(),
+                started: 0,
+                is_ending: false,
+                is_stream: false,
+                is_live: false,
+                loan_size: 0,
                 settings: zeroed(),
                 loans: Vec::new(),
                 acted: None,
@@ -127,6 +159,8 @@ impl Extra {
 
 impl World {
     pub(super) fn set_up_state(&mut self) {
+        // SAFETY: a live pool.
+        self.extra.cleanup = unsafe { n::real_ngx_pool_cleanup_add(self.pool, 0) };
         let extra = &mut self.extra;
         // What is chosen here must not be a choice: stock makes none.
         let steps = self.config.steps as usize;
@@ -144,10 +178,10 @@ impl World {
         }
         if is_on(Feature::Stream) {
             extra.settings.stream = n::NGX_EVENT_PIPE_STREAM_AUTO as usize;
-            extra.state.set_stream(1);
+            extra.is_stream = true;
             // What has no end is not spilled, of which nothing tells when.
             if steps % 4 == 0 {
-                extra.state.set_live(1);
+                extra.is_live = true;
                 extra.acted = Some(0);
             }
         }
@@ -167,14 +201,48 @@ impl World {
             self.pipe.send_timeout = 6000;
             extra.acted = Some(0);
         }
-        extra.state.started = now();
-        extra.state.received = -1;
-        extra.state.upstream_since = now();
-        extra.state.client_since = now();
-        extra.state.pipe = &raw mut self.pipe;
-        extra.state.settings = &raw mut extra.settings;
-        let header_only = self.config.header_only;
-        extra.state.counts.set_header_only(header_only.into());
+    }
+
+    /// Makes this pipe's state, with the first call, and has it ended with the pool.
+    fn open_state(&mut self) {
+        let extra = &mut self.extra;
+        let content_type: &[u8] = match (extra.is_stream, extra.is_live) {
+            (false, _) => b"text/html",
+            (true, false) => b"application/x-ndjson",
+            (true, true) => b"text/event-stream; charset=utf-8",
+        };
+        let content_type = n::ngx_str_t {
+            len: content_type.len(),
+            data: content_type.as_ptr().cast_mut(),
+        };
+        // SAFETY: only tells a size.
+        let size = unsafe { n::ngx_event_pipe_rust_state_size() };
+        extra.state = vec![0; size.div_ceil(size_of::<u128>())];
+        extra.has_state = true;
+        extra.started = now();
+        let state = extra.state.as_mut_ptr().cast();
+        let settings = &raw mut extra.settings;
+        // SAFETY: memory of that size, this world's pipe and its live pool.
+        unsafe {
+            n::ngx_event_pipe_rust_open(state, &raw mut self.pipe, settings, &content_type);
+            (*extra.cleanup).handler = Some(close_state);
+            (*extra.cleanup).data = state.cast();
+        }
+    }
+
+    /// Before memory for a segment is allocated.
+    pub(super) fn check_may_segment(&mut self) {
+        self.act();
+        let config = &self.config;
+        if config.cyclic_temp_file || config.max_temp_file_size == 0 || self.pipe.cacheable() != 0 {
+            self.trace.push(Event::Wrong(
+                "a response has segments that has one file, or none",
+            ));
+        }
+        // The first is nginx's own file.
+        if self.extra.segments > 0 && !self.may_follow() {
+            self.wrong("a file follows that may not");
+        }
     }
 
     /// Whether upstream may be held back before something is spilled.
@@ -184,9 +252,7 @@ impl World {
 
     /// How large a loan is; 0 if there was none.
     pub(super) fn loan_size(&self) -> i64 {
-        // SAFETY: a loan of the worker.
-        let size = |&loan: &*mut n::ngx_event_pipe_loan_t| unsafe { (*loan).size } as i64;
-        self.extra.loans.first().map_or(0, size)
+        self.extra.loan_size as i64
     }
 
     /// Whether it has handed over more than may be busy, before the end, and
@@ -217,16 +283,14 @@ impl World {
         self.note_lingering();
         self.extra.promised = 0;
         self.extra.ended = null_mut();
-        let max = if self.config.steps % 16 == 1 { 0 } else { 100 };
-        // SAFETY: a variable that nobody else uses meanwhile.
-        unsafe { n::ngx_event_pipe_segments_max = max };
+        inspect::set_segments_max(if self.config.steps % 16 == 1 { 0 } else { 100 });
     }
 
     /// Whether the temporary file may be followed by another one.
     pub(super) fn may_follow(&self) -> bool {
         self.config.steps % 16 != 1
             && self.extra.may_close(&self.config)
-            && self.extra.state.has_last_file() == 0
+            && !self.extra.view().is_last_file
     }
 
     /// Whether what has come goes on, in the end, although nothing more is read.
@@ -266,7 +330,7 @@ impl World {
     pub(super) fn may_exceed_busy_size(&self) -> bool {
         self.extra.broken
             || (self.extra.acted.is_some() && self.pipe.downstream_error() != 0)
-            || !self.extra.state.loan.is_null()
+            || self.extra.view().loan != 0
     }
 
     /// Before buffers are received into: there are as many as are needed for what waits, and a loan takes no more
@@ -397,26 +461,26 @@ impl World {
 
     /// Whether this is a raw buffer of the worker's, perhaps given back.
     pub(super) fn is_workers(&self, raw: *mut n::ngx_buf_t) -> bool {
-        self.extra.loans.iter().any(|&loan| loan.cast() == raw)
+        self.extra.loans.contains(&raw)
     }
 
     /// Whether it is one that the pipe has at the moment.
     pub(super) fn is_lent(&self, raw: *mut n::ngx_buf_t) -> bool {
-        self.is_workers(raw) && self.extra.state.loan.cast() == raw
+        self.is_workers(raw) && self.extra.view().loan == raw as usize
     }
 
     /// Whether upstream waits until the client catches up.
     pub(super) fn is_delayed_by_pipe(&self) -> bool {
-        self.extra.state.delayed_by_us() != 0
+        self.extra.view().is_upstream_delayed
     }
 
     /// Whether what the client does not take must not go to disk.
     pub(super) fn is_live(&self) -> bool {
-        self.extra.state.live() != 0 && self.config.has_state
+        self.extra.is_live && self.config.has_state
     }
 
     fn carries_stream(&self) -> bool {
-        self.extra.state.stream() != 0 && self.config.has_state
+        self.extra.is_stream && self.config.has_state
     }
 
     /// The input filter is about to get a raw buffer. Nothing but a stream makes
@@ -452,7 +516,7 @@ impl World {
 
     /// Whether nothing more is read of upstream.
     pub(super) fn lingers(&self) -> bool {
-        self.extra.state.linger != n::NGX_EVENT_PIPE_LINGER_NOT as usize
+        self.extra.view().given_up.is_some()
     }
 
     /// The output is about to get a chain.
@@ -578,7 +642,7 @@ impl World {
     }
 
     pub(super) fn check_all_given_back(&mut self) {
-        if !self.extra.state.loan.is_null() {
+        if self.extra.view().loan != 0 {
             self.wrong("the worker does not get back what it has lent");
         }
     }
@@ -591,10 +655,27 @@ extern "C" fn ngx_event_pipe_glue_state(
     let w = world();
     w.extra.asked += 1;
     assert!(w.extra.asked < ENDLESS, "the pipe does not come to an end");
-    match w.config.has_state {
-        true => &raw mut w.extra.state,
+    match w.extra.has_state {
+        true => w.extra.state.as_mut_ptr().cast(),
         false => null_mut(),
     }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_open_state(
+    p: *mut n::ngx_event_pipe_t,
+) -> *mut n::ngx_event_pipe_state_t {
+    let w = world();
+    if w.config.has_state && !w.extra.has_state {
+        w.open_state();
+    }
+    ngx_event_pipe_glue_state(p)
+}
+
+/// The pool goes, and with it the request.
+unsafe extern "C" fn close_state(state: *mut c_void) {
+    // SAFETY: the state of a world whose pipe still exists.
+    unsafe { n::ngx_event_pipe_rust_close(state.cast()) }
 }
 
 #[unsafe(no_mangle)]
@@ -603,45 +684,10 @@ extern "C" fn ngx_event_pipe_glue_discard(_: *mut n::ngx_event_pipe_t) {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn ngx_event_pipe_glue_may_close(_: *mut n::ngx_event_pipe_t) -> n::ngx_int_t {
+extern "C" fn ngx_event_pipe_glue_may_close(_: *mut n::ngx_event_pipe_t) -> n::ngx_uint_t {
     let w = world();
     w.act();
-    isize::from(w.extra.may_close(&w.config))
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn ngx_event_pipe_glue_segment(
-    state: *mut n::ngx_event_pipe_state_t,
-) -> *mut n::ngx_event_pipe_segment_t {
-    world().act();
-    // SAFETY: as the pipe has called.
-    let segment = unsafe { n::real_ngx_event_pipe_glue_segment(state) };
-    let w = world();
-    let config = &w.config;
-    if config.cyclic_temp_file || config.max_temp_file_size == 0 || w.pipe.cacheable() != 0 {
-        w.trace.push(Event::Wrong(
-            "a response has segments that has one file, or none",
-        ));
-    }
-    // The first is nginx's own file.
-    if w.extra.segments > 0 && !w.may_follow() {
-        w.wrong("a file follows that may not");
-    }
-    w.extra.segments += i64::from(!segment.is_null());
-    segment
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn ngx_event_pipe_glue_close_segment(
-    state: *mut n::ngx_event_pipe_state_t,
-    segment: *mut n::ngx_event_pipe_segment_t,
-) {
-    let w = world();
-    if !w.extra.may_close(&w.config) {
-        w.wrong("a file is closed to which a filter may refer");
-    }
-    // SAFETY: as the pipe has called.
-    unsafe { n::real_ngx_event_pipe_glue_close_segment(state, segment) }
+    usize::from(w.extra.may_close(&w.config))
 }
 
 #[unsafe(no_mangle)]
@@ -682,7 +728,7 @@ unsafe extern "C" fn ngx_event_pipe_glue_add_timer(
     timer: n::ngx_msec_t,
 ) {
     let w = world();
-    if w.extra.state.delayed_by_us() != 0 {
+    if w.is_delayed_by_pipe() {
         // Spilling waits.
         w.act();
     }
@@ -730,35 +776,34 @@ extern "C" fn ngx_event_pipe_glue_waiting(_: *mut n::ngx_connection_t) -> usize 
     waiting as usize
 }
 
+/// A loan is taken.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ngx_event_pipe_glue_borrow(
-    state: *mut n::ngx_event_pipe_state_t,
-) -> *mut n::ngx_event_pipe_loan_t {
+unsafe extern "C" fn ngx_event_pipe_glue_permit(start: *mut u8, size: usize) {
     // SAFETY: as the pipe has called.
-    let loan = unsafe { n::real_ngx_event_pipe_glue_borrow(state) };
+    unsafe { n::real_ngx_event_pipe_glue_permit(start, size) }
     let w = world();
     let p = &w.pipe;
     if p.cacheable() != 0 || p.single_buf() != 0 || p.downstream_error() != 0 || p.limit_rate != 0 {
         w.wrong("a loan is taken for what is not passed on as it comes");
     }
-    if !loan.is_null() {
-        w.extra.loans.push(loan);
-    }
-    loan
+    // The memory of a loan follows its structure.
+    // SAFETY: both were allocated at once.
+    w.extra
+        .loans
+        .push(unsafe { start.cast::<n::ngx_buf_t>().sub(1) });
+    w.extra.loan_size = size;
 }
 
+/// A loan is given back.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ngx_event_pipe_glue_give_back(loan: *mut n::ngx_event_pipe_loan_t) {
+unsafe extern "C" fn ngx_event_pipe_glue_forbid(start: *mut u8, size: usize) {
     let w = world();
-    // SAFETY: a loan of the worker.
-    let start = unsafe { loan.add(1) } as usize;
-    // SAFETY: as above.
-    let end = start + unsafe { (*loan).size };
-    if w.is_needed(&(start..end)) {
+    let at = start as usize;
+    if !w.extra.is_ending && w.is_needed(&(at..at + size)) {
         w.wrong("a loan is given back whose data is still to be sent");
     }
     // SAFETY: as the pipe has called.
-    unsafe { n::real_ngx_event_pipe_glue_give_back(loan) }
+    unsafe { n::real_ngx_event_pipe_glue_forbid(start, size) }
 }
 
 #[unsafe(no_mangle)]

@@ -144,6 +144,9 @@ extern "C" fn harness_open_file() -> i32 {
 #[unsafe(no_mangle)]
 extern "C" fn harness_close_file(fd: i32) -> i32 {
     let w = world();
+    if !w.extra.is_ending && !w.extra.may_close(&w.config) {
+        w.wrong("a file is closed to which a filter may refer");
+    }
     match w.disk.file(fd) {
         Some(file) => file.open = false,
         None => w.wrong("a file is closed that is not open"),

@@ -193,7 +193,7 @@ impl World {
 
         // When the pipe is at its end, nobody asks for that of a file that is not
         // kept, and it may be closed.
-        let is_closed = self.extra.state.finished() != 0 && file.file.fd == -1;
+        let is_closed = self.extra.view().is_finished && file.file.fd == -1;
 
         if self.pipe.writing.is_null() && file.offset != written && !is_closed {
             self.wrong("the file's offset is not what was written");
@@ -298,8 +298,7 @@ impl World {
     /// Upstream was given up: what had gone through the input filter by then is
     /// the client's nevertheless.
     pub(super) fn check_lingered(&mut self) {
-        let has_ended = self.extra.state.linger != n::NGX_EVENT_PIPE_LINGER_NOT as usize
-            && self.pipe.downstream_error() == 0;
+        let has_ended = self.lingers() && self.pipe.downstream_error() == 0;
         let rest = [
             self.pipe.in_,
             self.pipe.out,

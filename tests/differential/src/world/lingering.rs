@@ -1,8 +1,9 @@
 //! What becomes of a response whose upstream was given up.
 
+use ngx_event_pipe::inspect::GivenUp;
+
 use super::spilling::is_failure;
 use super::{World, links};
-use crate::nginx as n;
 
 impl World {
     /// Before a call.
@@ -39,7 +40,7 @@ impl World {
         if !self.lingers() {
             return;
         }
-        let is_timeout = self.extra.state.linger as u32 == n::NGX_EVENT_PIPE_LINGER_TIMEOUT;
+        let is_timeout = self.extra.view().given_up == Some(GivenUp::Timeout);
         match self.is_finished() {
             false => self.check_lingers_on(has_written || self.extra.has_passed),
             true if is_timeout => self.check_lingered_out(),
@@ -67,7 +68,7 @@ impl World {
             self.wrong("a response is kept that is not whole");
         }
         // What a filter holds without a word goes on with a flush, in its turn.
-        let is_flushed = self.extra.state.flushed() != 0;
+        let is_flushed = self.extra.view().is_flushed;
         let may_end = is_flushed || self.client_is_ready();
 
         if !has_chains && holds_nothing && !self.aio && may_end {

@@ -569,6 +569,7 @@ impl World {
             self.send(u64::MAX);
         }
         let pool = std::mem::replace(&mut self.pool, null_mut());
+        self.extra.is_ending = true;
         self.enter(|_| {
             // SAFETY: made in `set_up_pool`, destroyed once.
             unsafe { n::ngx_destroy_pool(pool) }

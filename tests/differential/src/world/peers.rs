@@ -62,10 +62,10 @@ impl World {
 
     /// What has to go back when it has been sent is looked after until then.
     fn check_rest_is_watched(&mut self) {
-        let state = &self.extra.state;
-        let has_something = !state.loan.is_null() || !state.segments.is_null();
+        let state = self.extra.view();
+        let has_something = state.loan != 0 || state.has_segments;
         let is_held = self.client.bufs().any(|buf| unsent(once(buf)) > 0);
-        let is_left = state.finished() != 0 && self.pipe.downstream_error() == 0;
+        let is_left = state.is_finished && self.pipe.downstream_error() == 0;
         let latest = now() + (self.pipe.send_timeout / LOOKS).min(RAREST);
 
         if has_something && is_held && is_left && !self.looks_by(latest) {
@@ -232,7 +232,7 @@ impl World {
 
     /// The pipe is at its end: when all has been sent, nothing of it is left.
     pub(super) fn check_rest(&mut self) {
-        if self.extra.state.finished() == 0 || self.pipe.downstream_error() != 0 {
+        if !self.extra.view().is_finished || self.pipe.downstream_error() != 0 {
             return;
         }
         // Nothing goes back before it is sent.
@@ -241,11 +241,11 @@ impl World {
         self.look_now();
         self.send(u64::MAX);
         self.look_now();
-        let keeps_loan = !self.extra.state.loan.is_null();
+        let keeps_loan = self.extra.view().loan != 0;
         if keeps_loan {
             self.wrong("a loan is kept when all has been sent");
         }
-        let has_segments = !self.extra.state.segments.is_null();
+        let has_segments = self.extra.view().has_segments;
         if has_segments && self.extra.may_close(&self.config) && self.disk.is_open() {
             self.wrong("a temporary file is kept when all has been sent");
         }
@@ -265,36 +265,26 @@ fn awaited(event: &n::ngx_event_t) -> (bool, Option<usize>) {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn ngx_event_pipe_glue_client_progress(
-    state: *mut n::ngx_event_pipe_state_t,
-) -> n::ngx_uint_t {
+unsafe extern "C" fn ngx_event_pipe_glue_client_progress(
+    _: *mut n::ngx_event_pipe_t,
+    progress: *mut n::ngx_event_pipe_progress_t,
+) -> n::ngx_int_t {
     let w = world();
     if !w.sees_client() {
-        return n::NGX_EVENT_PIPE_PROGRESS_UNKNOWN as usize;
+        return n::NGX_DECLINED as isize;
     }
-    let sent = w.client.sent() as i64;
-    // SAFETY: a live state.
-    let before = unsafe { std::mem::replace(&mut (*state).progress.left, sent + 1) };
     w.act();
-    if before == sent + 1 {
-        return n::NGX_EVENT_PIPE_PROGRESS_NONE as usize;
-    }
-    n::NGX_EVENT_PIPE_PROGRESS_MADE as usize
+    // SAFETY: as the pipe has called.
+    unsafe { (*progress).left = w.client.sent() as i64 + 1 };
+    n::NGX_OK as isize
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn ngx_event_pipe_glue_upstream_progress(
-    state: *mut n::ngx_event_pipe_state_t,
-) -> n::ngx_uint_t {
+extern "C" fn ngx_event_pipe_glue_tls_received(_: *mut n::ngx_connection_t) -> i64 {
     let w = world();
-    let received = w.received as i64;
-    // SAFETY: a live state.
-    let before = unsafe { std::mem::replace(&mut (*state).received, received) };
     w.act();
-    if before == received {
-        return n::NGX_EVENT_PIPE_PROGRESS_NONE as usize;
-    }
-    n::NGX_EVENT_PIPE_PROGRESS_MADE as usize
+    // With what the pipe knows, all that upstream has sent.
+    w.received as i64 - w.pipe.read_length
 }
 
 #[unsafe(no_mangle)]
@@ -335,7 +325,7 @@ extern "C" fn ngx_event_pipe_glue_give_up_upstream(_: *mut n::ngx_event_pipe_t) 
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn ngx_event_pipe_glue_watch(_: *mut n::ngx_event_pipe_state_t, timer: n::ngx_msec_t) {
+extern "C" fn ngx_event_pipe_glue_watch(_: *mut n::ngx_event_pipe_t, timer: n::ngx_msec_t) {
     let w = world();
     w.act();
     let at = now() + timer;

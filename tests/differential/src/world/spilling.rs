@@ -21,7 +21,7 @@ impl World {
     /// and upstream waits for them no longer than it must.
     pub(super) fn check_segments(&mut self, largest: i64) {
         let limit = self.config.max_temp_file_size;
-        if self.extra.segments == 0 {
+        if !self.extra.view().has_segments {
             // SAFETY: the world's file.
             let used = unsafe { (*self.pipe.temp_file).offset };
             return self.check_spills(limit - used);
@@ -101,10 +101,10 @@ impl World {
 
     /// Whether the first of `in` was received into a loan.
     fn is_loan_first(&self) -> bool {
-        let loan = self.extra.state.loan;
+        let loan = self.extra.view().loan as *mut n::ngx_buf_t;
         // SAFETY: a loan, and shadows of the pool.
         let start = |buf: *mut n::ngx_buf_t| unsafe { (*buf).start };
-        !loan.is_null() && links(self.pipe.in_).next().map(start) == Some(start(loan.cast()))
+        !loan.is_null() && links(self.pipe.in_).next().map(start) == Some(start(loan))
     }
 
     /// Bytes of the first raw buffer in `in`.

@@ -1,0 +1,129 @@
+//! Writes a text into memory of a fixed size, without Rust's own formatting: that can
+//! panic, and no panic may be reached.
+
+#![forbid(unsafe_code)]
+
+use core::slice::IterMut;
+
+/// A text in memory of the caller's. What exceeds that memory is dropped.
+pub(crate) struct Text<'m> {
+    len: usize,
+    room: IterMut<'m, u8>,
+}
+
+/// What a number counts.
+#[derive(Clone, Copy)]
+pub(crate) enum Unit {
+    /// Whole things: bytes, responses, reads.
+    One,
+    /// Thousandths of a thing, as milliseconds are of seconds. The text has the things,
+    /// with three decimals.
+    Thousandth,
+}
+
+impl<'m> Text<'m> {
+    /// An empty text, which may become as long as `memory`.
+    pub(crate) fn new(memory: &'m mut [u8]) -> Self {
+        Text {
+            len: 0,
+            room: memory.iter_mut(),
+        }
+    }
+
+    /// How many bytes of the memory are text.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Appends a string.
+    pub(crate) fn add(&mut self, string: &str) -> &mut Self {
+        string.bytes().fold(self, Self::byte)
+    }
+
+    /// Appends a number of whole things, in decimal digits.
+    pub(crate) fn number(&mut self, number: u64) -> &mut Self {
+        self.digits(number, 1)
+    }
+
+    /// Appends a number that counts `unit`.
+    pub(crate) fn value(&mut self, unit: Unit, number: u64) -> &mut Self {
+        match unit {
+            Unit::One => self.number(number),
+            Unit::Thousandth => self.number(number / 1000).add(".").digits(number % 1000, 3),
+        }
+    }
+
+    /// Appends the digits of a number, with zeros before them up to `width` digits.
+    fn digits(&mut self, number: u64, width: u32) -> &mut Self {
+        if number >= 10 || width > 1 {
+            self.digits(number / 10, width.saturating_sub(1));
+        }
+
+        self.byte(b'0'.wrapping_add((number % 10) as u8))
+    }
+
+    fn byte(&mut self, byte: u8) -> &mut Self {
+        if let Some(place) = self.room.next() {
+            *place = byte;
+            self.len = self.len.wrapping_add(1);
+        }
+
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Text, Unit};
+
+    fn written(write: impl FnOnce(&mut Text<'_>)) -> String {
+        let mut memory = [b'?'; 64];
+        let mut text = Text::new(&mut memory);
+        write(&mut text);
+        let len = text.len();
+        String::from_utf8(memory.into_iter().take(len).collect()).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for number in [0, 1, 9, 10, 11, 99, 100, 1_234_567_890, u64::MAX] {
+            assert_eq!(written(|text| _ = text.number(number)), number.to_string());
+        }
+    }
+
+    #[test]
+    fn thousandths_have_three_decimals() {
+        let thousandths = |number| written(|text| _ = text.value(Unit::Thousandth, number));
+
+        assert_eq!(thousandths(0), "0.000");
+        assert_eq!(thousandths(7), "0.007");
+        assert_eq!(thousandths(1000), "1.000");
+        assert_eq!(thousandths(12_340), "12.340");
+        assert_eq!(thousandths(u64::MAX), "18446744073709551.615");
+    }
+
+    #[test]
+    fn parts_follow_each_other() {
+        let text = written(|text| _ = text.add("").add("a: ").value(Unit::One, 10).add(";"));
+
+        assert_eq!(text, "a: 10;");
+    }
+
+    #[test]
+    fn what_exceeds_the_memory_is_dropped() {
+        let whole = "part 1234567.890 part";
+
+        for size in 0..=whole.len() + 1 {
+            let mut memory = vec![b'?'; size];
+            let mut text = Text::new(&mut memory);
+            text.add("part ")
+                .value(Unit::Thousandth, 1_234_567_890)
+                .add(" part");
+
+            let len = text.len();
+            assert_eq!(len, size.min(whole.len()));
+            assert_eq!(memory.get(..len), whole.as_bytes().get(..len));
+            assert!(memory.iter().skip(len).all(|byte| *byte == b'?'));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What the tests that link this library may see of a state, and set for a worker.
+//! nginx has no use for it, and does not get it.
+
+use crate::nginx::{Linger, Segment, State, ngx_event_pipe_state_t, worker};
+
+/// Bytes that a segment takes of the request's pool.
+pub const SEGMENT_SIZE: usize = size_of::<Segment<'_>>();
+
+/// Why nothing more is read of upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenUp {
+    /// Upstream has sent nothing for too long.
+    Timeout,
+    /// Upstream has sent what the input filter does not understand.
+    Breach,
+    /// There is no memory to read on.
+    NoMemory,
+}
+
+/// What a state holds at one moment.
+#[derive(Clone, Copy, Default)]
+#[allow(missing_docs)] // The names are those of the state's parts.
+pub struct View {
+    /// The address of the raw buffer that is lent to the pipe, or 0.
+    pub loan: usize,
+    pub given_up: Option<GivenUp>,
+    pub has_segments: bool,
+    pub is_last_file: bool,
+    pub is_finished: bool,
+    pub is_flushed: bool,
+    pub is_upstream_delayed: bool,
+    pub passed: u64,
+    pub spilled: u64,
+    pub lent: u64,
+    pub peak: i64,
+    pub reads: u64,
+    pub writes: u64,
+    pub loans: u64,
+    pub blocked_count: u64,
+    pub blocked_time: u64,
+    pub client_time: u64,
+    /// The number of the end, in the order of `$event_pipe_end`'s table.
+    pub end: u32,
+}
+
+impl View {
+    /// What a state holds now.
+    ///
+    /// # Safety
+    ///
+    /// A state that `ngx_event_pipe_rust_open` has made, whose pipe still exists.
+    pub unsafe fn of(state: *const core::ffi::c_void) -> Self {
+        let state = state.cast_mut().cast::<ngx_event_pipe_state_t>();
+
+        // SAFETY: as this function requires.
+        unsafe { State::enter(state, view) }
+    }
+}
+
+fn view(state: &State<'_>) -> View {
+    let counts = &state.counts;
+
+    View {
+        loan: state.lend.loan.get().map_or(0, |loan| loan.address()),
+        given_up: state.linger.get().map(|why| match why {
+            Linger::Timeout => GivenUp::Timeout,
+            Linger::Breach => GivenUp::Breach,
+            Linger::NoMemory => GivenUp::NoMemory,
+        }),
+        has_segments: state.segments.oldest.get().is_some(),
+        is_last_file: state.segments.is_last_file.get(),
+        is_finished: state.give_back.is_finished.get(),
+        is_flushed: state.stream.is_flushed.get(),
+        is_upstream_delayed: state.delay.is_upstream_delayed.get(),
+        passed: counts.passed.get(),
+        spilled: counts.spilled.get(),
+        lent: counts.lent.get(),
+        peak: counts.peak.get() as i64,
+        reads: counts.reads.get(),
+        writes: counts.writes.get(),
+        loans: counts.loans.get(),
+        blocked_count: counts.blocked_count.get(),
+        blocked_time: counts.blocked_time.get(),
+        client_time: counts.client_time.get(),
+        end: crate::extensions::counts::end_so_far(state) as u32,
+    }
+}
+
+/// Sets how many temporary files the worker may have that nginx would not have.
+pub fn set_segments_max(files: u64) {
+    worker().segments_max.set(files);
+}

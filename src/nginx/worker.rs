@@ -1,0 +1,152 @@
+//! What a worker process keeps for all of its pipes: the raw buffers that it lends,
+//! and how many temporary files it may have.
+
+use core::cell::Cell;
+use core::ptr::null_mut;
+
+use super::bindings::{self, ngx_buf_t, ngx_log_s};
+use super::buf::Buf;
+use super::log::Log;
+
+/// The worker's part of the library.
+pub(crate) struct Worker {
+    /// Raw buffers that nobody has, each the `shadow` of the one before.
+    free_loans: Cell<*mut ngx_buf_t>,
+    /// Bytes of all raw buffers that the worker lends, free or not.
+    pub(crate) loan_bytes: Cell<usize>,
+    /// Temporary files that nginx would not have: how many there may be, and are.
+    pub(crate) segments_max: Cell<u64>,
+    pub(crate) segments_open: Cell<u64>,
+    /// The limit of descriptors when `segments_max` was reckoned.
+    pub(crate) files_max: Cell<u64>,
+    /// There is a filter of which it is not known what it does with files.
+    pub(crate) has_unknown_filter: Cell<bool>,
+}
+
+// SAFETY: nginx calls the library in one thread of each worker process, the one with
+// the event loop; its other threads only read and write files.
+unsafe impl Sync for Worker {}
+
+static WORKER: Worker = Worker {
+    free_loans: Cell::new(null_mut()),
+    loan_bytes: Cell::new(0),
+    segments_max: Cell::new(0),
+    segments_open: Cell::new(0),
+    files_max: Cell::new(0),
+    has_unknown_filter: Cell::new(false),
+};
+
+/// The worker that this process is.
+pub(crate) fn worker() -> &'static Worker {
+    &WORKER
+}
+
+impl Worker {
+    /// Runs `body` with the log that nginx has called us with.
+    ///
+    /// # Safety
+    ///
+    /// `log` is not null and lives until the call returns.
+    pub(crate) unsafe fn enter<R>(
+        log: *mut ngx_log_s,
+        body: impl for<'a> FnOnce(&'static Self, Log<'a>) -> R,
+    ) -> R {
+        // SAFETY: as this function requires.
+        let log = unsafe { Log::from_non_null(log) };
+
+        body(&WORKER, log)
+    }
+
+    /// Takes a raw buffer of `size` bytes that nobody has. `None` if there is none.
+    /// The caller has the buffer until it calls [`Worker::keep_loan`].
+    pub(crate) fn take_loan<'p>(&self, size: usize) -> Option<Buf<'p>> {
+        // SAFETY: null, or made by `new_loan`; such a buffer is never freed.
+        let loan: Buf<'p> = unsafe { Buf::from_raw(self.free_loans.get()) }?;
+
+        self.free_loans
+            .set(loan.shadow().map_or(null_mut(), Buf::as_raw));
+        set_up(loan, size);
+
+        Some(loan)
+    }
+
+    /// Allocates a raw buffer of `size` bytes, which stays the worker's for good.
+    /// `None` if there is no memory. The caller has the buffer until it calls
+    /// [`Worker::keep_loan`].
+    pub(crate) fn new_loan<'p>(&self, size: usize, log: Log<'_>) -> Option<Buf<'p>> {
+        let bytes = size.checked_add(size_of::<ngx_buf_t>())?;
+
+        // SAFETY: a live log.
+        let memory = unsafe { bindings::ngx_alloc(bytes, log.as_raw()) };
+
+        // SAFETY: null, or memory for a buffer, which `set_up` fills.
+        let loan: Buf<'p> = unsafe { Buf::from_raw(memory.cast()) }?;
+
+        self.loan_bytes
+            .set(self.loan_bytes.get().saturating_add(size));
+        set_up(loan, size);
+
+        Some(loan)
+    }
+
+    /// Takes a raw buffer back. Nothing of any pipe refers to it any more.
+    pub(crate) fn keep_loan(&self, loan: Buf<'_>, size: usize) {
+        // SAFETY: the memory of a loan, which nobody else looks at from now on.
+        unsafe { bindings::ngx_event_pipe_glue_forbid(memory(loan), size) }
+
+        // SAFETY: null, or the buffer that was free first.
+        loan.set_shadow(unsafe { Buf::from_raw(self.free_loans.get()) });
+        self.free_loans.set(loan.as_raw());
+    }
+}
+
+/// The memory behind the structure of a loan.
+fn memory(loan: Buf<'_>) -> *mut u8 {
+    // SAFETY: `new_loan` has allocated the memory behind the structure with it.
+    unsafe { loan.as_raw().add(1).cast() }
+}
+
+/// Makes a loan an empty raw buffer.
+fn set_up(loan: Buf<'_>, size: usize) {
+    let start = memory(loan);
+
+    // SAFETY: the memory of a loan that nobody has.
+    unsafe { bindings::ngx_event_pipe_glue_permit(start, size) }
+
+    loan.clear();
+    loan.set_start(start);
+    loan.set_pos(start);
+    loan.set_last(start);
+    loan.set_end(start.wrapping_add(size));
+    loan.set_temporary(true);
+}
+
+/// How many descriptors the process may have: now, and if it asks for more. `None` if
+/// that is not known.
+#[allow(clippy::unnecessary_cast)] // of `rlim_t`, which is no `u64` everywhere
+pub(crate) fn file_limits() -> Option<(u64, u64)> {
+    let mut limits = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+
+    // SAFETY: a structure of its own.
+    let rc = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) };
+
+    (rc == 0).then_some((limits.rlim_cur as u64, limits.rlim_max as u64))
+}
+
+/// Asks for so many descriptors, of at most `max`. Tells whether that is granted.
+pub(crate) fn set_file_limit(now: u64, max: u64) -> bool {
+    let limits = libc::rlimit {
+        rlim_cur: now as libc::rlim_t,
+        rlim_max: max as libc::rlim_t,
+    };
+
+    // SAFETY: a structure of its own.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) == 0 }
+}
+
+/// The limit that is none.
+#[allow(clippy::unnecessary_cast)] // as above
+pub(crate) const UNLIMITED: u64 = libc::RLIM_INFINITY as u64;

@@ -75,7 +75,7 @@ fn view(state: &State<'_>) -> View {
         passed: counts.passed.get(),
         spilled: counts.spilled.get(),
         lent: counts.lent.get(),
-        peak: counts.peak.get() as i64,
+        peak: counts.peak.get(),
         reads: counts.reads.get(),
         writes: counts.writes.get(),
         loans: counts.loans.get(),

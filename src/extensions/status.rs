@@ -573,6 +573,32 @@ mod tests {
 
     /// The kept texts are those of the first version, which was written in C.
     #[test]
+    fn totals_do_not_wrap_at_4_gib() {
+        let bytes: u64 = 3 << 30;
+        let mut totals = Totals::default();
+
+        for _ in 0..2 {
+            totals.add(&Response {
+                received: bytes,
+                passed: bytes,
+                spilled: bytes,
+                lent: bytes,
+                peak: bytes,
+                ..RESPONSE
+            });
+        }
+
+        let sums = [
+            totals.received,
+            totals.passed,
+            totals.spilled,
+            totals.lent,
+            totals.peak,
+        ];
+        assert_eq!(sums, [6 << 30; 5]);
+    }
+
+    #[test]
     fn texts_are_the_kept_ones() {
         let totals = different();
 

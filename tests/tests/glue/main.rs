@@ -3,7 +3,6 @@
 
 mod fixture;
 mod library;
-mod totals;
 
 use std::fs;
 use std::io;

@@ -86,6 +86,11 @@ fn view(state: &State<'_>) -> View {
     }
 }
 
+/// No filter has been named yet.
+pub fn forget_filters() {
+    crate::extensions::filters::init_worker(worker());
+}
+
 /// Sets how many temporary files the worker may have that nginx would not have.
 pub fn set_segments_max(files: u64) {
     worker().segments_max.set(files);

@@ -16,6 +16,17 @@ mod end {
     pub(super) const CLIENT_ERROR: u32 = 5;
     pub(super) const CLIENT_TIMEOUT: u32 = 6;
     pub(super) const INTERNAL_ERROR: u32 = 7;
+
+    pub(super) const NAMES: [&str; 8] = [
+        "aborted",
+        "complete",
+        "upstream_closed",
+        "upstream_error",
+        "upstream_timeout",
+        "client_error",
+        "client_timeout",
+        "internal_error",
+    ];
 }
 
 /// What a world has seen of a response.
@@ -248,6 +259,65 @@ impl World {
         self.check_lingered();
         if self.extra.view().end != self.seen.end {
             self.wrong("the response has ended otherwise");
+        }
+        if self.extra.has_state() {
+            self.check_variables();
+        }
+        if self.extra.has_state() && self.config.steps % 16 == 3 {
+            self.check_status();
+        }
+    }
+
+    /// What the access log is given.
+    fn check_variables(&mut self) {
+        let view = self.extra.view();
+        let seconds = |ms: u64| format!("{}.{:03}", ms / 1000, ms % 1000);
+        let expected = [
+            view.spilled.to_string(),
+            view.peak.to_string(),
+            self.pipe.allocated.to_string(),
+            self.config.bufs.to_string(),
+            view.blocked_count.to_string(),
+            seconds(view.blocked_time),
+            seconds(view.client_time),
+            view.reads.to_string(),
+            view.writes.to_string(),
+            end::NAMES[view.end as usize].to_string(),
+        ];
+        for (number, expected) in expected.iter().enumerate() {
+            // Those of time pass time until now, and there may be none of it.
+            let is_time = number == 5 || number == 6;
+            let is_right = match self.extra.variable(number) {
+                text if is_time => text.len() >= expected.len(),
+                text => text == *expected,
+            };
+            if !is_right {
+                self.wrong("a variable is not what was counted");
+            }
+        }
+    }
+
+    /// The totals of this response alone, in both forms.
+    fn check_status(&mut self) {
+        let view = self.extra.view();
+        let name = end::NAMES[view.end as usize];
+        let [json, prometheus] = self.extra.status();
+        let in_json = [
+            "\"responses\": 1,".to_string(),
+            format!("\"passed_bytes\": {},", view.passed),
+            format!("\"reads\": {},", view.reads),
+            format!("\"peak_bytes\": {{\n    \"sum\": {},", view.peak),
+            format!("\"{name}\": 1"),
+        ];
+        let in_prometheus = [
+            format!("\nnginx_event_pipe_passed_bytes_total {}\n", view.passed),
+            format!("\nnginx_event_pipe_peak_bytes_sum {}\n", view.peak),
+            format!("\nnginx_event_pipe_ends_total{{reason=\"{name}\"}} 1\n"),
+        ];
+        let is_right = in_json.iter().all(|part| json.contains(part))
+            && in_prometheus.iter().all(|part| prometheus.contains(part));
+        if !is_right {
+            self.wrong("the totals are not those of the response");
         }
     }
 }

@@ -86,14 +86,61 @@ pub(super) struct Extra {
     pub(super) open_failed: bool,
 }
 
+const STREAM_ON: usize = n::NGX_EVENT_PIPE_STREAM_ON as usize;
+
 /// nginx leaves a timer alone that would move by less than this.
 pub(super) const LAZY: usize = 300;
 
+fn has_unknown_filter(config: &Config) -> bool {
+    config.steps % 32 == 5
+}
+
 impl Extra {
+    /// Not with a filter that is not known, unless segments are asked for.
+    pub(super) fn may_close(&self, config: &Config) -> bool {
+        let asks = self.settings.spill_segments == n::NGX_EVENT_PIPE_SEGMENTS_ON as usize;
+        (asks || !has_unknown_filter(config)) && self.copy_filter_lets_close(config)
+    }
+
     /// Not with a filter that needs data in memory, and sendfile; and it is not
     /// known before there is output.
-    pub(super) fn may_close(&self, config: &Config) -> bool {
+    fn copy_filter_lets_close(&self, config: &Config) -> bool {
         self.has_begun && config.steps % 8 != 0
+    }
+
+    /// Whether the pipe has a state by now.
+    pub(super) fn has_state(&self) -> bool {
+        self.has_state
+    }
+
+    /// A variable of the access log, by its number.
+    pub(super) fn variable(&mut self, number: usize) -> String {
+        let mut text = vec![0; n::NGX_EVENT_PIPE_RUST_VARIABLE_LEN as usize];
+        let start = text.as_mut_ptr();
+        let state = self.state.as_mut_ptr().cast();
+        // SAFETY: a state of a pipe that exists, and memory for the text.
+        let end = unsafe { n::ngx_event_pipe_rust_variable(state, number, start) };
+        text.truncate(end as usize - start as usize);
+        String::from_utf8(text).expect("a text")
+    }
+
+    /// The totals of this response alone, as JSON and for Prometheus.
+    pub(super) fn status(&mut self) -> [String; 2] {
+        let state = self.state.as_mut_ptr().cast();
+        // SAFETY: only tells a size.
+        let size = unsafe { n::ngx_event_pipe_rust_totals_size() };
+        let mut totals = vec![0_u64; size.div_ceil(size_of::<u64>())];
+        // SAFETY: a state of a pipe that exists, and memory for totals.
+        unsafe { n::ngx_event_pipe_rust_count(state, 0, totals.as_mut_ptr().cast()) };
+        [0, 1].map(|format| {
+            let mut text = vec![0; n::NGX_EVENT_PIPE_RUST_STATUS_LEN as usize];
+            let start = text.as_mut_ptr();
+            let totals = totals.as_ptr().cast();
+            // SAFETY: totals, and memory for the text.
+            let end = unsafe { n::ngx_event_pipe_rust_status(totals, format, start) };
+            text.truncate(end as usize - start as usize);
+            String::from_utf8(text).expect("a text")
+        })
     }
 
     /// What this pipe's state holds now.
@@ -184,11 +231,18 @@ impl World {
                 extra.is_live = true;
                 extra.acted = Some(0);
             }
+            if steps % 4 == 1 {
+                // Whatever its type is.
+                extra.settings.stream = STREAM_ON;
+            }
         }
         let spills = meets(Feature::Segments) || meets(Feature::Delay);
         extra.settings.spill_fallback = (spills || is_on(Feature::Fallback)).into();
         if spills || is_on(Feature::Segments) {
-            extra.settings.spill_segments = n::NGX_EVENT_PIPE_SEGMENTS_AUTO as usize;
+            extra.settings.spill_segments = match steps % 64 {
+                5 => n::NGX_EVENT_PIPE_SEGMENTS_ON,
+                _ => n::NGX_EVENT_PIPE_SEGMENTS_AUTO,
+            } as usize;
         }
         if meets(Feature::Timeouts) || feature == Some(Feature::Delay) || meets(Feature::Together) {
             extra.settings.spill_delay = 100 + 300 * (steps % 3);
@@ -208,6 +262,7 @@ impl World {
         let extra = &mut self.extra;
         let content_type: &[u8] = match (extra.is_stream, extra.is_live) {
             (false, _) => b"text/html",
+            (true, false) if extra.settings.stream == STREAM_ON => b"text/html",
             (true, false) => b"application/x-ndjson",
             (true, true) => b"text/event-stream; charset=utf-8",
         };
@@ -283,6 +338,7 @@ impl World {
         self.note_lingering();
         self.extra.promised = 0;
         self.extra.ended = null_mut();
+        name_filter(has_unknown_filter(&self.config));
         inspect::set_segments_max(if self.config.steps % 16 == 1 { 0 } else { 100 });
     }
 
@@ -672,6 +728,17 @@ extern "C" fn ngx_event_pipe_glue_open_state(
     ngx_event_pipe_glue_state(p)
 }
 
+/// As nginx does when a worker starts.
+fn name_filter(is_unknown: bool) {
+    let name = match is_unknown {
+        true => c"ngx_http_subs_filter_module",
+        false => c"ngx_http_sub_filter_module",
+    };
+    inspect::forget_filters();
+    // SAFETY: a string of C.
+    unsafe { n::ngx_event_pipe_rust_note_filter(name.as_ptr()) }
+}
+
 /// The pool goes, and with it the request.
 unsafe extern "C" fn close_state(state: *mut c_void) {
     // SAFETY: the state of a world whose pipe still exists.
@@ -687,7 +754,7 @@ extern "C" fn ngx_event_pipe_glue_discard(_: *mut n::ngx_event_pipe_t) {
 extern "C" fn ngx_event_pipe_glue_may_close(_: *mut n::ngx_event_pipe_t) -> n::ngx_uint_t {
     let w = world();
     w.act();
-    usize::from(w.extra.may_close(&w.config))
+    usize::from(w.extra.copy_filter_lets_close(&w.config))
 }
 
 #[unsafe(no_mangle)]

@@ -86,6 +86,14 @@ fn view(state: &State<'_>) -> View {
     }
 }
 
+/// Has it seem that the limit of descriptors was lowered since the worker started, or
+/// not.
+pub fn set_lowered(is_lowered: bool) {
+    worker()
+        .files_max
+        .set(if is_lowered { u64::MAX } else { 0 });
+}
+
 /// No filter has been named yet.
 pub fn forget_filters() {
     crate::extensions::filters::init_worker(worker());

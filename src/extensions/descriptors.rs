@@ -55,15 +55,23 @@ pub(crate) fn init_worker(worker: &Worker, connections: u64, log: Log<'_>) {
     };
 
     let (spare, missing) = files_for(now, most, connections);
-    let granted = missing > 0 && set_file_limit(now.saturating_add(missing), most);
+    let is_granted = set_file_limit(now.saturating_add(missing), most);
+    let most_files = with_granted(spare, missing, is_granted);
 
-    let most_files = spare.saturating_add(if granted { missing } else { 0 });
     let now = file_limits().map_or(now, |(now, _)| now);
 
     worker.segments_max.set(most_files);
     worker.files_max.set(now);
 
     debug!(log, c"event pipe: segments: %ui", most_files as usize);
+}
+
+fn with_granted(spare: u64, missing: u64, is_granted: bool) -> u64 {
+    if is_granted {
+        spare.saturating_add(missing)
+    } else {
+        spare
+    }
 }
 
 /// How many of `now` descriptors a worker has to spare, and how many more it is to ask
@@ -88,13 +96,19 @@ fn files_for(now: u64, most: u64, connections: u64) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::{FILES, UNLIMITED, files_for};
+    use super::{FILES, UNLIMITED, files_for, with_granted};
 
     #[test]
     fn files_take_descriptors_that_connections_cannot_need() {
         assert_eq!(files_for(100_000, 100_000, 1024), (FILES, 0));
         assert_eq!(files_for(UNLIMITED, UNLIMITED, 1 << 20), (FILES, 0));
         assert_eq!(files_for(3 * 1024 + 128 + 7, 0, 1024), (7, 0));
+    }
+
+    #[test]
+    fn what_is_not_granted_does_not_count() {
+        assert_eq!(with_granted(7, 500, true), 507);
+        assert_eq!(with_granted(7, 500, false), 7);
     }
 
     #[test]

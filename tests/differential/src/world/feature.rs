@@ -339,6 +339,7 @@ impl World {
         self.extra.promised = 0;
         self.extra.ended = null_mut();
         name_filter(has_unknown_filter(&self.config));
+        inspect::set_lowered(self.config.steps % 32 == 9);
         inspect::set_segments_max(if self.config.steps % 16 == 1 { 0 } else { 100 });
     }
 

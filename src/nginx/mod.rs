@@ -12,8 +12,14 @@
 //!    request's pool, connections and events of the worker's tables; nginx
 //!    destroys neither while one of its functions is in the pipe. The memory
 //!    behind a buffer can go earlier, and therefore its bytes are never touched.
-//! 3. *There are no references.* Fields are copied in and out through raw
-//!    pointers, so whatever a callback changes is seen by the next read.
+//! 3. *There are no references to what is nginx's.* Fields are copied in and out
+//!    through raw pointers, so whatever a callback changes is seen by the next read.
+//!
+//! What is this library's own needs no handle: the state of a pipe ([`State`]) and its
+//! segments lie in the request's pool, and what a worker keeps ([`Worker`]) is static.
+//! Only Rust looks into them. A callback may come back into the library while a function
+//! of the library holds a reference to a state, so all references are shared, and what
+//! changes is a `Cell`.
 
 mod bindings;
 mod buf;

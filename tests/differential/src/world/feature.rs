@@ -56,6 +56,9 @@ pub(super) struct Extra {
     pub(super) segments: i64,
     /// When nothing was last seen to wait for the client.
     kept_up: usize,
+    /// Since when upstream has been held back for the client, which has not caught up
+    /// since.
+    lags_since: Option<usize>,
     /// How often the pipe has asked for its state.
     asked: u32,
     /// The output may keep back what it was given last, at first the header.
@@ -184,6 +187,7 @@ impl Extra {
                 is_disappointed: false,
                 segments: 0,
                 kept_up: 0,
+                lags_since: None,
                 asked: 0,
                 kept_back: true,
                 has_begun: false,
@@ -488,12 +492,26 @@ impl World {
         }
     }
 
+    /// Upstream is not held back for longer than the client is given to catch up.
+    fn check_waits_no_longer(&mut self) {
+        if !self.is_delayed_by_pipe() {
+            return;
+        }
+        let since = *self.extra.lags_since.get_or_insert(now());
+        let latest = since + self.extra.settings.spill_delay + LAZY;
+        if self.upstream_read.timer_set() != 0 && self.upstream_read.timer.key > latest {
+            self.wrong("upstream is held back longer than the client may lag");
+        }
+    }
+
     /// Whoever waits is woken up.
     pub(super) fn check_wakes_up(&mut self) {
         let p = &self.pipe;
         if p.in_.is_null() && p.out.is_null() && p.busy.is_null() && p.writing.is_null() {
             self.extra.kept_up = now();
+            self.extra.lags_since = None;
         }
+        self.check_waits_no_longer();
         let read = &self.upstream_read;
         let latest = now() + self.extra.settings.spill_delay;
         let wakes = read.delayed() != 0 && read.timer_set() != 0 && read.timer.key <= latest;
@@ -641,6 +659,9 @@ impl World {
     pub(super) fn note_sorted(&mut self) {
         if self.carries_stream() && !matches!(self.trace.last(), Some(Event::OutputFilter { .. })) {
             self.act();
+        }
+        if !self.has_unsent() && self.pipe.busy.is_null() {
+            self.extra.lags_since = None;
         }
     }
 

@@ -89,9 +89,13 @@ fn main() {
 fn generate() -> Result<(), String> {
     let flags = flags()?;
 
-    clang_sys::load().map_err(|_| {
-        "libclang is not found: install it (on Debian and Ubuntu: apt-get install libclang-dev) \
-         or set LIBCLANG_PATH to the folder it is in"
+    clang_sys::load().map_err(|reason| {
+        // Its lines would be taken for several messages.
+        let reason = reason.replace('\n', " ");
+        format!(
+            "libclang is not found: install it (on Debian and Ubuntu: apt-get install \
+             libclang-dev) or set LIBCLANG_PATH to the folder it is in; the search says: {reason}"
+        )
     })?;
 
     let mut builder = bindgen::builder()

@@ -10,8 +10,13 @@
 
 #include "ngx_event_pipe_http.h"
 
-#ifdef SO_MEMINFO
+/* without the kernel's headers, as musl comes, nothing is known of the room */
+
+#if defined(SO_MEMINFO) && defined(__has_include)
+#if __has_include(<linux/sock_diag.h>)
 #include <linux/sock_diag.h>
+#define NGX_EVENT_PIPE_MEMINFO  1
+#endif
 #endif
 
 
@@ -104,7 +109,7 @@ ngx_event_pipe_glue_room(ngx_event_pipe_t *p)
 static size_t
 ngx_event_pipe_socket_room(ngx_connection_t *c)
 {
-#ifdef SO_MEMINFO
+#if (NGX_EVENT_PIPE_MEMINFO)
 
     uint32_t   mem[SK_MEMINFO_VARS], used, room;
     socklen_t  len;

@@ -9,6 +9,8 @@
     unsafe_op_in_unsafe_fn,
     unreachable_pub,
     dead_code,
+    // bindgen names lints that older compilers do not know.
+    unknown_lints,
     clippy::all,
     clippy::pedantic,
     clippy::arithmetic_side_effects,

@@ -190,6 +190,23 @@ fn refuses_without_cargo() -> Result {
 }
 
 #[test]
+fn tells_why_cargo_does_not_run() -> Result {
+    let mut tree = Tree::new()?;
+    tree.set_cargo("echo 'error: no default toolchain is configured' >&2; exit 1\n")?;
+    expect_refusal(
+        tree.configure(),
+        "it said:\nerror: no default toolchain is configured",
+    )
+}
+
+#[test]
+fn makes_with_the_cargo_that_configure_has_found() -> Result {
+    let mut tree = Tree::configured(false)?;
+    tree.set("PATH", Path::new("/usr/bin:/bin"));
+    Ok(tree.make_library()?)
+}
+
+#[test]
 fn refuses_an_old_cargo() -> Result {
     let mut tree = Tree::new()?;
     for version in ["1.63.0", "1.84.1"] {
@@ -207,7 +224,11 @@ fn refuses_without_libclang() -> Result {
     let nothing = TempDir::new()?;
     let mut tree = Tree::new()?;
     tree.set("LIBCLANG_PATH", nothing.path());
-    expect_refusal(tree.build(), "libclang is not found: install it")?;
+    let result = tree.build();
+    expect_refusal(
+        result,
+        "the search says: couldn't find any valid shared libraries",
+    )?;
     assert!(
         !tree.built.binary.exists(),
         "an nginx is linked all the same"

@@ -5,8 +5,8 @@
 
 use crate::nginx::{Buf, Level, Link, Pipe, debug, error, off_t};
 
-/// Appends a shadow of the whole raw buffer to `in`, but no more than is still
-/// awaited of a body of known length. `None` if there is no memory.
+/// Appends a shadow of the raw buffer to `in`. If the length of the body is known, the
+/// shadow has no more bytes than are still to come. `None` if there is no memory.
 pub(crate) fn copy<'p>(p: Pipe<'p>, raw: Buf<'p>) -> Option<()> {
     if raw.pos() == raw.last() {
         return Some(());
@@ -50,7 +50,8 @@ fn append<'p>(p: Pipe<'p>, link: Link<'p>) {
     p.set_last_in(link.next_slot());
 }
 
-/// Takes the shadow's bytes off what is awaited, and cuts what exceeds it.
+/// Subtracts the shadow's bytes from the bytes that are still to come (`length`), and
+/// cuts the bytes that exceed them off the shadow.
 fn count(p: Pipe<'_>, shadow: Buf<'_>) {
     if p.length() == -1 {
         return;

@@ -4,7 +4,8 @@
 
 use crate::nginx::Pipe;
 
-/// A line for each buffer of each chain, then the length that is awaited.
+/// Writes a line for each buffer of each chain, then the number of bytes that are still
+/// to come.
 #[cfg(ngx_debug)]
 pub(crate) fn chains(p: Pipe<'_>) {
     use crate::nginx::debug;
@@ -17,7 +18,7 @@ pub(crate) fn chains(p: Pipe<'_>) {
     debug!(p.log(), c"pipe length: %O", p.length());
 }
 
-/// nginx is built without `--with-debug`.
+/// Writes nothing: nginx is built without `--with-debug`.
 #[cfg(not(ngx_debug))]
 pub(crate) fn chains(_: Pipe<'_>) {}
 
@@ -28,7 +29,8 @@ use line::{BUSY, FREE, IN, OUT, chain};
 mod line {
     use crate::nginx::{Address, Format, Link, Links, Pipe};
 
-    /// Shadow, temporary, in file; start, pos, size; file pos, size in file.
+    /// Whether the buffer has a shadow, is temporary, is in a file; start and position
+    /// in memory, bytes in memory; position in the file, bytes in the file.
     type Line = Format<(bool, bool, bool, Address, Address, isize, i64, i64)>;
 
     pub(super) const BUSY: Line =

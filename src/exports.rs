@@ -1,5 +1,5 @@
-//! The symbols that nginx and its modules link against. Each only translates:
-//! pointers into handles, results into nginx's return codes.
+//! The symbols that nginx and its modules link against. Each function only translates
+//! pointers into handles and results into nginx's return codes.
 
 use core::ffi::{CStr, c_char, c_void};
 
@@ -13,29 +13,29 @@ use crate::nginx::{
 };
 use crate::{copy_filter, pipe, raw};
 
-/// This library's version, with the zero at its end.
+/// This library's version, a string that ends with a zero.
 const VERSION: &CStr =
     match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
         Ok(version) => version,
         Err(_) => c"",
     };
 
-/// Moves what can be moved from upstream to the client: sends first if
-/// `do_write` is not zero, then receives and sends in turn until neither goes
+/// Moves data from upstream to the client, as far as that goes without waiting: sends
+/// first if `do_write` is not zero, then receives and sends in turn until neither goes
 /// on, and finally registers the events and timers that continue the work.
 ///
-/// Returns `NGX_OK`, or `NGX_ABORT` if the request has to be finalized. How far
-/// the response has come is told by the flags `upstream_eof`,
-/// `upstream_error`, `upstream_done` and `downstream_error`.
+/// Returns `NGX_OK`, or `NGX_ABORT` if the request has to be finalized. The flags
+/// `upstream_eof`, `upstream_error`, `upstream_done` and `downstream_error` of the pipe
+/// tell how far the response has come.
 ///
 /// # Safety
 ///
-/// `p` is a pipe that an upstream module has set up: `downstream`, `pool`,
-/// `log`, `temp_file`, both filters and the buffer sizes are set, the rest is
-/// zero or was left by an earlier call. Everything that it points to stays
-/// allocated until this function returns. It calls the filters, `recv_chain`
-/// and the thread handler, which may change the pipe; none of them may call
-/// this function for the same pipe.
+/// `p` is a pipe that an upstream module has set up: `downstream`, `pool`, `log`,
+/// `temp_file`, both filters and the buffer sizes are set, the other fields are zero or
+/// were left by an earlier call. Everything that `p` points to stays allocated until
+/// this function returns. This function calls the filters, `recv_chain` and the thread
+/// handler, which may change the pipe; none of them may call this function for the same
+/// pipe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ngx_event_pipe(
     p: *mut ngx_event_pipe_t,
@@ -50,15 +50,15 @@ pub unsafe extern "C" fn ngx_event_pipe(
     }
 }
 
-/// The input filter for protocols whose body comes without framing: appends a
-/// shadow of `buf` to the pipe's `in`, and drops what exceeds `length`.
+/// The input filter for protocols whose body comes without framing: appends a shadow of
+/// `buf` to the pipe's `in`, and drops the bytes that exceed `length`.
 ///
 /// Returns `NGX_OK`, or `NGX_ERROR` if there is no memory.
 ///
 /// # Safety
 ///
-/// As for [`ngx_event_pipe`]; `buf` is a raw buffer of this pipe, on none of
-/// its lists.
+/// As for [`ngx_event_pipe`]; `buf` is a raw buffer of this pipe that is on none of the
+/// pipe's chains.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ngx_event_pipe_copy_input_filter(
     p: *mut ngx_event_pipe_t,
@@ -89,36 +89,36 @@ pub unsafe extern "C" fn ngx_event_pipe_add_free_buf(
     ok_or_error(result.is_some())
 }
 
-/// Looks after a pipe between two calls of [`ngx_event_pipe`], and after the last
-/// one as long as its request lives: restarts the client's timer if the client has
-/// taken something, gives upstream up if that has been silent for too long, and
-/// gives back what has been sent. Called by the module's own timer.
+/// Does what a pipe needs between two calls of [`ngx_event_pipe`], and after the last
+/// call as long as the request lives: restarts the client's timer if the client has
+/// taken something, gives upstream up if upstream has sent nothing for too long, and
+/// gives loans and temporary files back once they have been sent. The module's own
+/// timer calls this function.
 ///
 /// # Safety
 ///
-/// As for [`ngx_event_pipe`], which has been called before for `p`, and which is
-/// not running for any pipe. Of the pipe's connections, that to upstream may be
-/// closed or belong to another request already.
+/// As for [`ngx_event_pipe`], which has been called before for `p`, and which is not
+/// running for any pipe. The pipe's connection to upstream may be closed or belong to
+/// another request already.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ngx_event_pipe_rust_watch(p: *mut ngx_event_pipe_t) {
     // SAFETY: as this function requires.
     unsafe { Pipe::enter(p, timeouts::look) }
 }
 
-/// Bytes of memory for a state.
+/// How many bytes of memory a state needs.
 #[unsafe(no_mangle)]
 pub extern "C" fn ngx_event_pipe_rust_state_size() -> usize {
     STATE_SIZE
 }
 
-/// Makes the state of a pipe. `content_type` is that of the response, or null if the
-/// header has not been sent by now.
+/// Makes the state of a pipe. `content_type` is the content type of the response, or
+/// null if the response's header has not been sent by now.
 ///
 /// # Safety
 ///
-/// As for [`ngx_event_pipe`]; `state` is memory of the size that
-/// [`ngx_event_pipe_rust_state_size`] tells, aligned to 16 bytes, which lives as long as
-/// the pipe, and so does `settings`.
+/// As for [`ngx_event_pipe`]; `state` is memory of [`ngx_event_pipe_rust_state_size`]
+/// bytes, aligned to 16 bytes. `state` and `settings` live as long as the pipe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ngx_event_pipe_rust_open(
     state: *mut ngx_event_pipe_state_t,
@@ -138,31 +138,34 @@ pub unsafe extern "C" fn ngx_event_pipe_rust_open(
     unsafe { Pipe::enter(p, open) }
 }
 
-/// Ends a state, with its request: gives back what the worker has lent, and closes the
-/// temporary files that are not nginx's.
+/// Ends a state when its request ends: gives the loan back to the worker, and closes
+/// the temporary files that are not nginx's.
 ///
 /// # Safety
 ///
-/// A state that [`ngx_event_pipe_rust_open`] has made, whose pipe still exists.
+/// `state` is a state that [`ngx_event_pipe_rust_open`] has made, and its pipe still
+/// exists.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ngx_event_pipe_rust_close(state: *mut ngx_event_pipe_state_t) {
     // SAFETY: as this function requires.
     unsafe { State::enter(state, extensions::close) }
 }
 
-/// Bytes of memory for totals. Where all of them are zero, nothing has been counted.
+/// How many bytes of memory the totals need. Totals whose bytes are all zero have
+/// counted no response.
 #[unsafe(no_mangle)]
 pub extern "C" fn ngx_event_pipe_rust_totals_size() -> usize {
     size_of::<Totals>()
 }
 
-/// Adds a response that is over to the totals. With `waits`, the client has been awaited
-/// until now.
+/// Adds the counts of a response that is over to the totals. If `waits` is not zero,
+/// the time since the last turn counts too: as time that the client was waited for, or
+/// that upstream was held back, if either was so when the turn ended.
 ///
 /// # Safety
 ///
 /// As for [`ngx_event_pipe_rust_close`]; `totals` is memory for totals, aligned to 8
-/// bytes, which nobody else uses during the call.
+/// bytes, and nobody else uses that memory during the call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ngx_event_pipe_rust_count(
     state: *mut ngx_event_pipe_state_t,
@@ -184,11 +187,10 @@ pub unsafe extern "C" fn ngx_event_pipe_rust_count(
     unsafe { State::enter(state, count) }
 }
 
-/// Bytes that the text of a variable takes, at the most.
+/// The most bytes that the text of a variable takes.
 pub const NGX_EVENT_PIPE_RUST_VARIABLE_LEN: usize = 32;
 
-/// Writes the value of a variable, which is known by its number, and returns the end of
-/// the text.
+/// Writes the value of the variable with this number, and returns the end of the text.
 ///
 /// # Safety
 ///
@@ -218,19 +220,19 @@ pub unsafe extern "C" fn ngx_event_pipe_rust_variable(
     text.wrapping_add(value.len())
 }
 
-/// Bytes that the text of the status takes, at the most.
+/// The most bytes that the text of the status takes.
 pub const NGX_EVENT_PIPE_RUST_STATUS_LEN: usize = 8192;
 
 const _: () = assert!(NGX_EVENT_PIPE_RUST_VARIABLE_LEN >= status::VARIABLE_LEN);
 const _: () = assert!(NGX_EVENT_PIPE_RUST_STATUS_LEN >= status::STATUS_LEN);
 
-/// Writes the totals as text, as JSON or, with format 1, for Prometheus. Returns the end
-/// of the text.
+/// Writes the totals: as JSON if `format` is 0, else for Prometheus. Returns the end of
+/// the text.
 ///
 /// # Safety
 ///
-/// `totals` are those of [`ngx_event_pipe_rust_count`], which nobody changes during the
-/// call; there are `NGX_EVENT_PIPE_RUST_STATUS_LEN` bytes from `text` on.
+/// `totals` are those of [`ngx_event_pipe_rust_count`], and nobody changes them during
+/// the call; there are `NGX_EVENT_PIPE_RUST_STATUS_LEN` bytes from `text` on.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ngx_event_pipe_rust_status(
     totals: *const c_void,
@@ -253,11 +255,13 @@ pub unsafe extern "C" fn ngx_event_pipe_rust_status(
     text.wrapping_add(page.len())
 }
 
-/// A worker process with so many connections starts.
+/// Prepares the library when a worker process starts, whose limit of connections
+/// (`worker_connections`) is `connections`.
 ///
 /// # Safety
 ///
-/// `log` is a log of nginx's. Called once in a process, before it has a pipe.
+/// `log` is a log of nginx's. nginx calls this function once in a process, before the
+/// process has a pipe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ngx_event_pipe_rust_init_worker(
     connections: ngx_uint_t,
@@ -271,11 +275,11 @@ pub unsafe extern "C" fn ngx_event_pipe_rust_init_worker(
     unsafe { Worker::enter(log, init) }
 }
 
-/// Tells of a module that may have put a filter in its place.
+/// Notes the name of a module that may have installed a filter in nginx.
 ///
 /// # Safety
 ///
-/// `module` is a string that ends with a zero. Called after
+/// `module` is a string that ends with a zero. nginx calls this function after
 /// [`ngx_event_pipe_rust_init_worker`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ngx_event_pipe_rust_note_filter(module: *const c_char) {
@@ -283,16 +287,17 @@ pub unsafe extern "C" fn ngx_event_pipe_rust_note_filter(module: *const c_char) 
     filters::note(unsafe { nginx::c_string(module) });
 }
 
-/// The version of this library, a string that is never freed. The pipe of
-/// nginx has no such function: a module that calls it cannot be linked to the
-/// C original by mistake.
+/// The version of this library, a string that is never freed. nginx's own pipe has no
+/// such function, so a module that calls this function cannot be linked to nginx's pipe
+/// by mistake.
 #[unsafe(no_mangle)]
 pub extern "C" fn ngx_event_pipe_rust_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
-/// What this library was made of, as a part of a symbol's name, which any format
-/// of objects shows as it is: `build.sh` looks for it in the archive.
+/// The stamp: a checksum of what this library was made of, in the name of a symbol.
+/// `build.sh` looks for the name in the archive; every format of objects has names as
+/// text.
 #[unsafe(export_name = concat!("ngx_event_pipe_stamp_", env!("NGX_EVENT_PIPE_STAMP")))]
 pub static STAMP: u8 = 0;
 

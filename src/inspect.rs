@@ -1,12 +1,12 @@
-//! What the tests that link this library may see of a state, and set for a worker.
-//! nginx has no use for it, and does not get it.
+//! What the tests that link this library may see of a state, and set in a worker. The
+//! library that is linked into nginx does not have this file.
 
 use crate::nginx::{Linger, Segment, State, ngx_event_pipe_state_t, worker};
 
-/// Bytes that a segment takes of the request's pool.
+/// How many bytes of the request's pool a segment takes.
 pub const SEGMENT_SIZE: usize = size_of::<Segment<'_>>();
 
-/// Why nothing more is read of upstream.
+/// Why nothing more is read from upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GivenUp {
     /// Upstream has sent nothing for too long.
@@ -17,7 +17,7 @@ pub enum GivenUp {
     NoMemory,
 }
 
-/// What a state holds at one moment.
+/// The values of a state at one moment.
 #[derive(Clone, Copy, Default)]
 #[allow(missing_docs)] // The names are those of the state's parts.
 pub struct View {
@@ -39,16 +39,18 @@ pub struct View {
     pub blocked_count: u64,
     pub blocked_time: u64,
     pub client_time: u64,
-    /// The number of the end, in the order of `$event_pipe_end`'s table.
+    /// Why the response has ended, as a number: the place in the table of
+    /// `$event_pipe_end`.
     pub end: u32,
 }
 
 impl View {
-    /// What a state holds now.
+    /// Copies the values of a state.
     ///
     /// # Safety
     ///
-    /// A state that `ngx_event_pipe_rust_open` has made, whose pipe still exists.
+    /// `state` is a state that `ngx_event_pipe_rust_open` has made, and its pipe still
+    /// exists.
     pub unsafe fn of(state: *const core::ffi::c_void) -> Self {
         let state = state.cast_mut().cast::<ngx_event_pipe_state_t>();
 
@@ -86,15 +88,15 @@ fn view(state: &State<'_>) -> View {
     }
 }
 
-/// Has it seem that the limit of descriptors was lowered since the worker started, or
-/// not.
+/// Makes the limit of descriptors look lowered since the worker started, or not
+/// lowered.
 pub fn set_lowered(is_lowered: bool) {
     worker()
         .files_max
         .set(if is_lowered { u64::MAX } else { 0 });
 }
 
-/// No filter has been named yet.
+/// Forgets which filters have been noted.
 pub fn forget_filters() {
     crate::extensions::filters::init_worker(worker());
 }

@@ -1,10 +1,10 @@
 //! nginx's event pipe in Rust.
 //!
-//! The pipe carries a response from an upstream server to the client through
-//! memory and, when the client is slow or the response is to be kept, through
-//! a temporary file. It is the engine behind `proxy_buffering on`, behind the
-//! same of FastCGI, SCGI and uwsgi, and behind the filling of a cache. This
-//! library takes the place of nginx's `src/event/ngx_event_pipe.c`.
+//! The pipe carries a response from an upstream server to the client through memory
+//! and, when the client is slow or the response is cacheable, through a temporary file.
+//! nginx uses the pipe for `proxy_buffering on`, for `fastcgi_buffering on` and its
+//! like of SCGI and uwsgi, and to fill a cache. This library takes the place of nginx's
+//! `src/event/ngx_event_pipe.c`.
 //!
 //! # How the pipe works
 //!
@@ -18,17 +18,17 @@
 //!                          └──────── free_raw_bufs ◀── sent or spilled
 //! ```
 //!
-//! *Raw* buffers own memory. The input filter of the protocol describes the
-//! parts of a raw buffer that belong to the body by *shadow* buffers and links
-//! them into `in`. From there they are sent, or, when all raw buffers are full
-//! and the client is not ready, *spilled* to the temporary file and replaced by
-//! a file buffer in `out`. When the last shadow of a raw buffer is done, its
-//! memory can be received into again.
+//! *Raw* buffers own memory. The input filter of the protocol describes the parts of a
+//! raw buffer that belong to the body by *shadow* buffers and links the shadows into
+//! `in`. From there the shadows are sent, or, when all raw buffers are full and the
+//! client is not ready, *spilled* to the temporary file and replaced by a file buffer
+//! in `out`. When the last shadow of a raw buffer is sent or spilled, the raw buffer
+//! can be received into again.
 //!
 //! # Where to find what
 //!
-//! The files stand on floors. A file imports files of lower floors only, which a
-//! test below holds against this table.
+//! The files stand on floors. A file imports files of lower floors only; a unit test
+//! (`floors`) holds the imports against this table.
 //!
 //! | floor | file | what it does | C function |
 //! |---|---|---|---|
@@ -45,9 +45,9 @@
 //! | 1 | `dump` | the chains in the debug log | |
 //! | 0 | `nginx` | handles for nginx's structures, calls to its functions | |
 //!
-//! Everything but `exports`, `inspect` and `nginx` is free of unsafe code. Where the algorithm
-//! differs from nginx's, a comment says `Differs from nginx`; what an extension does
-//! is told by the table in `extensions`.
+//! Everything but `exports`, `inspect` and `nginx` is free of unsafe code. Where the
+//! algorithm differs from nginx's, a comment says `Differs from nginx`; the table in
+//! `extensions` says what the extensions do.
 
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 #![deny(
@@ -63,8 +63,8 @@
     clippy::panic,
     clippy::unwrap_used
 )]
-// Unit tests are not linked to nginx: they see neither the exported functions
-// nor, therefore, a use for most others.
+// Unit tests are not linked to nginx: they have no exported functions and therefore
+// leave most other functions unused.
 #![cfg_attr(
     test,
     allow(dead_code, clippy::expect_used, clippy::panic, clippy::unwrap_used)
@@ -87,9 +87,9 @@ mod read;
 mod spill;
 mod write;
 
-/// Required of a library without the standard one, and never linked: no panic
-/// is reachable, which the tests check on the finished nginx. Unless rustc's own
-/// checks are compiled in, as they are with the sanitizers.
+/// A library without Rust's standard one must have a panic handler. No panic can be
+/// reached, which the tests check on the finished nginx, so the handler is never
+/// linked, unless rustc's own checks are compiled in, as they are with the sanitizers.
 #[cfg(not(any(test, feature = "std")))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -7,8 +7,8 @@ use crate::nginx::{Abort, Event, Pipe, ngx_msec_t};
 use crate::read::read_upstream;
 use crate::write::{Sent, flush_output, write_to_downstream};
 
-/// One turn: does what can be done now, and registers the events and timers that
-/// start the next turn.
+/// Runs one turn: moves data as far as that goes without waiting, and registers the
+/// events and timers that start the next turn.
 pub(crate) fn run(p: Pipe<'_>, write: bool) -> Result<(), Abort> {
     extensions::start_turn(p);
 
@@ -19,16 +19,16 @@ pub(crate) fn run(p: Pipe<'_>, write: bool) -> Result<(), Abort> {
     result
 }
 
-/// Sends first if `write` is set. Then reads and sends in turn, for as long as a
-/// read brings something to send or waits for something to be sent.
+/// Sends first if `write` is set. Then reads and sends in turn, as long as a read
+/// brings something to send, or nothing can be received until something is sent.
 fn turn(p: Pipe<'_>, mut write: bool) -> Result<(), Abort> {
     loop {
         if write {
             p.log().set_action(c"sending to client");
 
             if write_to_downstream(p)? == Sent::Held {
-                // Differs from nginx: events and timers are registered all the
-                // same. nginx leaves them as they are.
+                // Differs from nginx: the pipe registers events and timers all the
+                // same. nginx leaves both as they are.
                 break;
             }
         }
@@ -62,7 +62,8 @@ fn turn(p: Pipe<'_>, mut write: bool) -> Result<(), Abort> {
     await_downstream(p)
 }
 
-/// Registers upstream's read event, and its timer while upstream is waited for.
+/// Registers upstream's read event, and sets the event's timer as long as upstream is
+/// waited for.
 fn await_upstream(p: Pipe<'_>) -> Result<(), Abort> {
     let Some(upstream) = p.upstream().filter(|upstream| upstream.is_open()) else {
         return Ok(());
@@ -80,8 +81,8 @@ fn await_upstream(p: Pipe<'_>) -> Result<(), Abort> {
     Ok(())
 }
 
-/// Registers the client's write event, and its timer while the client is waited
-/// for; not while the connection serves another (sub)request.
+/// Registers the client's write event, and sets the event's timer as long as the client
+/// is waited for. Does nothing while the connection serves another (sub)request.
 fn await_downstream(p: Pipe<'_>) -> Result<(), Abort> {
     let downstream = p.downstream();
 
@@ -101,8 +102,8 @@ fn await_downstream(p: Pipe<'_>) -> Result<(), Abort> {
     Ok(())
 }
 
-/// The timer of a peer runs exactly while that peer is waited for, and starts anew
-/// in each turn. The timer of a delayed event belongs to a rate limit.
+/// Restarts the timer of an event if its peer is waited for, and stops the timer if
+/// not. Leaves the timer of a delayed event alone: a rate limit has set that timer.
 fn restart_timer(event: Event<'_>, timeout: ngx_msec_t) {
     if event.delayed() {
         return;

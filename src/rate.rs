@@ -1,8 +1,8 @@
 //! The arithmetic of `proxy_limit_rate`.
 //!
-//! A response may have received `rate` bytes for each second begun since it
-//! started. Differs from nginx, which computes in types of several widths: here
-//! everything is 64 bits wide and saturates, so that an absurd rate or a clock that
+//! A response may have received `rate` bytes for each second that has begun since the
+//! response started. Differs from nginx, which computes in types of several widths:
+//! here all numbers have 64 bits and saturate, so that an absurd rate or a clock that
 //! was set back gives a large number instead of an overflow.
 
 #![forbid(unsafe_code)]
@@ -11,8 +11,8 @@ use core::num::NonZeroU64;
 
 use crate::nginx::{ngx_msec_t, off_t};
 
-/// Bytes that may be received now; zero or negative if the response is ahead
-/// of its rate.
+/// How many bytes may be received now; zero or negative if the response is ahead of its
+/// rate.
 pub(crate) fn allowance(rate: NonZeroU64, seconds: i64, received: off_t) -> off_t {
     let rate = i64::try_from(rate.get()).unwrap_or(i64::MAX);
 
@@ -20,7 +20,8 @@ pub(crate) fn allowance(rate: NonZeroU64, seconds: i64, received: off_t) -> off_
         .saturating_sub(received)
 }
 
-/// How long to wait until a debt of `debt` bytes is paid, in milliseconds.
+/// How long to wait until a response is `debt` bytes less ahead of its rate, in
+/// milliseconds.
 pub(crate) fn delay_for_debt(rate: NonZeroU64, debt: u64) -> ngx_msec_t {
     milliseconds((debt.saturating_mul(1000) / rate).saturating_add(1))
 }

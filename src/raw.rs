@@ -1,31 +1,31 @@
-//! Raw buffers: the memory that the pipe receives into. This file allocates them,
-//! keeps the free list, joins each raw buffer to its shadows, and takes it back
-//! when the last of them is done. `ngx_event_pipe_add_free_buf`,
+//! Raw buffers: the memory that the pipe receives into. This file allocates raw
+//! buffers, keeps the free list, joins each raw buffer to its shadows, and frees a raw
+//! buffer when its last shadow is sent or spilled. `ngx_event_pipe_add_free_buf`,
 //! `ngx_event_pipe_remove_shadow_links`.
 //!
-//! The first buffer of the free list may be filled in part. Such a buffer stays the
+//! The first buffer of the free list may be partly filled. Such a buffer stays the
 //! first, because what upstream sends next belongs behind its data.
 //!
-//! A raw buffer and its shadows form a ring: the raw buffer points to its first
-//! shadow, each shadow to the next, and the last one, which is marked as such, back
-//! to the raw buffer.
+//! A raw buffer and its shadows form a ring: the raw buffer points to its first shadow,
+//! each shadow to the next, and the last shadow, which is marked as such, back to the
+//! raw buffer.
 
 #![forbid(unsafe_code)]
 
 use crate::extensions::{lend, wide};
 use crate::nginx::{Abort, Buf, Connection, Link, Pipe, off_t};
 
-/// Raw buffers off the free list, to receive into.
+/// Raw buffers that were taken off the free list to receive into.
 pub(crate) struct Space<'p> {
     pub(crate) chain: Link<'p>,
     /// The most bytes to receive; 0 is no limit.
     pub(crate) limit: off_t,
-    /// The last buffer of the chain, if a worker has lent it.
+    /// The last buffer of the chain, if that buffer is a loan.
     loan: Option<Buf<'p>>,
 }
 
 impl<'p> Space<'p> {
-    /// The pipe's own buffers.
+    /// A space of the pipe's own buffers.
     fn own(chain: Link<'p>, limit: off_t) -> Self {
         Self {
             chain,
@@ -34,7 +34,7 @@ impl<'p> Space<'p> {
         }
     }
 
-    /// Whether a worker has lent a part of this space.
+    /// Whether a loan is among the buffers of this space.
     pub(crate) fn is_lent(&self) -> bool {
         self.loan.is_some()
     }
@@ -62,12 +62,13 @@ pub(crate) fn take<'p>(
     Ok(Some(Space::own(chain, limit)))
 }
 
-/// Takes free raw buffers, after some have become free.
+/// Takes free raw buffers, after a spill has freed some.
 pub(crate) fn take_freed<'p>(p: Pipe<'p>, limit: off_t) -> Option<Space<'p>> {
     take_free(p).map(|chain| Space::own(chain, limit))
 }
 
-/// All free raw buffers, or the first of them in single-buffer mode.
+/// Takes all free raw buffers, or only the first if the pipe receives into one buffer
+/// at a time (`single_buf`).
 fn take_free<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
     let chain = p.free_raw_bufs()?;
 
@@ -81,7 +82,8 @@ fn take_free<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
     Some(chain)
 }
 
-/// A loan of the worker's, behind the buffer that is filled in part.
+/// Borrows a large buffer from the worker. A partly filled buffer comes before the loan
+/// in the chain.
 fn borrow<'p>(p: Pipe<'p>, upstream: Connection<'p>) -> Option<Space<'p>> {
     let (loan, limit) = lend::borrow(p, upstream)?;
 
@@ -105,7 +107,7 @@ fn borrow<'p>(p: Pipe<'p>, upstream: Connection<'p>) -> Option<Space<'p>> {
     })
 }
 
-/// A new raw buffer.
+/// Allocates a raw buffer.
 fn allocate<'p>(p: Pipe<'p>) -> Result<Link<'p>, Abort> {
     let buf = p.pool().create_temp_buf(p.bufs_size()).ok_or(Abort)?;
 
@@ -114,8 +116,8 @@ fn allocate<'p>(p: Pipe<'p>) -> Result<Link<'p>, Abort> {
     p.pool().link_to(buf).ok_or(Abort)
 }
 
-/// Appends new buffers to the chain, as many as what is known to wait in upstream's
-/// socket needs, and as may be allocated.
+/// Appends new buffers to the chain: as many as the data needs that is known to wait in
+/// upstream's socket, and as may be allocated.
 fn read_ahead<'p>(
     p: Pipe<'p>,
     upstream: Connection<'p>,
@@ -145,9 +147,10 @@ fn read_ahead<'p>(
     Ok(())
 }
 
-/// The buffers of a space go back to the front of the free list after `size` bytes
-/// were received into them, or none. A loan goes back to the worker if it got
-/// nothing, and else ends where its data does: a loan does not wait to be filled.
+/// Puts the buffers of a space back to the front of the free list, after `size` bytes
+/// were received into them; zero or less if nothing was received. A loan without data
+/// goes back to the worker. A loan with data ends where the data ends: a loan does not
+/// wait to be filled.
 pub(crate) fn put_back<'p>(p: Pipe<'p>, space: &Space<'p>, size: isize) {
     match space.loan {
         Some(_) if size <= 0 => return put_back_unfilled(p, Some(space.chain)),
@@ -158,8 +161,8 @@ pub(crate) fn put_back<'p>(p: Pipe<'p>, space: &Space<'p>, size: isize) {
     put_first(p, Some(space.chain));
 }
 
-/// Ends a loan where its data ends: the loan is the last of the chain that has got
-/// `size` bytes.
+/// Sets the loan's `end` to the end of its data: the loan is the last buffer of the
+/// space, into which `size` bytes were received.
 fn end_with_data<'p>(space: &Space<'p>, loan: Buf<'p>, size: isize) {
     let before = space
         .chain
@@ -174,8 +177,8 @@ fn end_with_data<'p>(space: &Space<'p>, loan: Buf<'p>, size: isize) {
     loan.set_end(loan.last().wrapping_offset(bytes));
 }
 
-/// Puts buffers back to the front of the free list. If a loan is among them, it has
-/// got no data, and goes back to the worker.
+/// Puts buffers back to the front of the free list. A loan among them has no data, and
+/// goes back to the worker instead.
 pub(crate) fn put_back_unfilled<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) {
     put_first(p, without_loan(p, chain));
 }
@@ -191,8 +194,8 @@ fn put_first<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) {
     p.set_free_raw_bufs(Some(chain));
 }
 
-/// Takes the loan off a chain, in which it comes first, or second behind the buffer
-/// that is filled in part.
+/// Takes the loan off a chain and gives the loan back to the worker. The loan is the
+/// first of the chain, or the second behind a partly filled buffer.
 fn without_loan<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) -> Option<Link<'p>> {
     let first = chain?;
 
@@ -219,12 +222,12 @@ fn without<'p>(p: Pipe<'p>, link: Link<'p>) -> Option<Link<'p>> {
     next
 }
 
-/// Empties the free list, whose buffers are about to go through the input filter.
+/// Empties the free list, whose buffers are about to be filtered.
 pub(crate) fn clear_free(p: Pipe<'_>) {
     p.set_free_raw_bufs(None);
 }
 
-/// Takes the first buffer off the free list, if that is filled in part.
+/// Takes the first buffer off the free list, if the buffer is partly filled.
 pub(crate) fn take_partial<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
     p.free_raw_bufs().filter(|link| link.buf().has_data())?;
 
@@ -240,8 +243,9 @@ pub(crate) fn take_first<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
     Some(first)
 }
 
-/// Makes a raw buffer empty and puts it on the free list; `None` if there is no
-/// memory for that. `ngx_event_pipe_add_free_buf`.
+/// Makes a raw buffer empty and puts it on the free list, or gives it back to the
+/// worker if it is the loan. `None` if there is no memory for a link.
+/// `ngx_event_pipe_add_free_buf`.
 pub(crate) fn add_free_buf<'p>(p: Pipe<'p>, raw: Buf<'p>) -> Option<()> {
     if lend::give_back(p, raw) {
         return Some(());
@@ -249,8 +253,8 @@ pub(crate) fn add_free_buf<'p>(p: Pipe<'p>, raw: Buf<'p>) -> Option<()> {
 
     let link = p.pool().link_to(raw)?;
 
-    // The header that has yet to be written to the cache file lies at the start
-    // of the first raw buffer's memory: only what is behind it is free.
+    // The header that is still to be written to the cache file lies at the start of the
+    // first raw buffer's memory: only the memory behind the header is free.
     let free_from = match p.buf_to_file() {
         Some(header) if header.start() == raw.start() => header.last(),
         _ => raw.start(),
@@ -265,7 +269,8 @@ pub(crate) fn add_free_buf<'p>(p: Pipe<'p>, raw: Buf<'p>) -> Option<()> {
     Some(())
 }
 
-/// First, or second behind a buffer that is filled in part.
+/// Puts a raw buffer on the free list as the first, or as the second behind a partly
+/// filled buffer.
 fn insert<'p>(p: Pipe<'p>, link: Link<'p>) {
     match p.free_raw_bufs() {
         Some(first) if first.buf().has_data() => {
@@ -279,8 +284,8 @@ fn insert<'p>(p: Pipe<'p>, link: Link<'p>) {
     }
 }
 
-/// The shadow is done with: if it is the last of its raw buffer, the raw buffer is
-/// free.
+/// Unlinks a shadow from its raw buffer after the shadow was sent or thrown away. If
+/// the shadow is the last of its raw buffer, the raw buffer is free.
 pub(crate) fn release<'p>(p: Pipe<'p>, shadow: Buf<'p>) -> Result<(), Abort> {
     if shadow.last_shadow() {
         if let Some(raw) = shadow.shadow() {
@@ -302,7 +307,7 @@ pub(crate) struct FreeEnd<'p> {
 }
 
 impl<'p> FreeEnd<'p> {
-    /// Finds it.
+    /// Finds the end of the free list.
     pub(crate) fn of(p: Pipe<'p>) -> Self {
         Self {
             pipe: p,
@@ -310,8 +315,8 @@ impl<'p> FreeEnd<'p> {
         }
     }
 
-    /// The shadow has been spilled: if it is the last of its raw buffer, appends
-    /// the raw buffer, empty. A loan goes back to the worker.
+    /// If a shadow that has been spilled is the last of its raw buffer, empties the raw
+    /// buffer and appends it to the free list; a loan goes back to the worker instead.
     pub(crate) fn release(&mut self, shadow: Buf<'p>) -> Result<(), Abort> {
         let Some(raw) = shadow.shadow().filter(|_| shadow.last_shadow()) else {
             return Ok(());
@@ -339,8 +344,9 @@ impl<'p> FreeEnd<'p> {
     }
 }
 
-/// Opens the ring: the raw buffer's memory is about to be overwritten, so its former
-/// shadows, which may still be linked somewhere, do not own it any more.
+/// Takes all shadows off a raw buffer. The raw buffer's memory is about to be
+/// overwritten, so its former shadows, which may still be linked somewhere, do not own
+/// that memory any more.
 pub(crate) fn remove_shadow_links(raw: Buf<'_>) {
     let mut next = raw.shadow();
 

@@ -15,13 +15,14 @@ use crate::raw::{self, Space, remove_shadow_links};
 use crate::spill::{self, Spilled};
 use crate::{dump, rate};
 
-/// Why a pass over upstream ends before its end.
+/// Why a pass ends early.
 enum Leave {
     Abort,
-    /// Nothing more can be read, but all that was passed on before is in order.
+    /// Nothing more can be read from upstream, but what the input filter has passed on
+    /// before is in order.
     GivenUp(Linger),
-    /// A thread is writing to the temporary file; its completion starts the
-    /// next pass.
+    /// A thread is writing to the temporary file; the next pass starts when the thread
+    /// has finished.
     Pending,
 }
 
@@ -31,18 +32,19 @@ impl From<Abort> for Leave {
     }
 }
 
-/// What a round of the loop got.
+/// What one attempt to receive has brought.
 enum Received<'p> {
-    /// So many bytes, in a chain of raw buffers whose `last` has yet to be moved.
+    /// A chain of raw buffers, and how many bytes were received into them. The `last`
+    /// of the buffers has not been moved yet.
     Bytes(Link<'p>, isize),
-    /// Nothing this time, and there may be more at once.
+    /// Nothing, but the next attempt of this pass may bring something.
     Nothing,
-    /// Nothing more in this pass.
+    /// Nothing, and this pass receives nothing more.
     Enough,
 }
 
-/// Receives what upstream has, and passes it through the input filter, for as
-/// long as there are raw buffers to receive into or ways to get some free.
+/// Runs a pass: receives what upstream has sent, and filters the raw buffers, as long
+/// as there are raw buffers to receive into or ways to get some free.
 pub(crate) fn read_upstream(p: Pipe<'_>) -> Result<(), Abort> {
     match pass(p) {
         Ok(()) | Err(Leave::Pending) => Ok(()),
@@ -82,8 +84,8 @@ fn pass(p: Pipe<'_>) -> Result<(), Leave> {
     spill_cacheable(p)
 }
 
-/// While a thread has work for this request, nothing is read: its write must be
-/// collected before there can be another.
+/// While a thread works for this request, nothing is read. The result of a thread's
+/// write is collected before the next write starts.
 #[cfg(ngx_threads)]
 fn collect_thread_write(p: Pipe<'_>) -> Result<(), Leave> {
     if p.aio() {
@@ -129,7 +131,7 @@ fn receive_all(p: Pipe<'_>) -> Result<(), Leave> {
     Ok(())
 }
 
-/// How long the rate limit asks to wait after `size` bytes, in milliseconds.
+/// How long the rate limit delays the next read after `size` bytes, in milliseconds.
 fn delay_for(p: Pipe<'_>, size: isize) -> ngx_msec_t {
     match NonZeroU64::new(p.limit_rate() as u64) {
         Some(limit) => rate::delay_for(limit, size.max(0).unsigned_abs() as u64),
@@ -137,7 +139,7 @@ fn delay_for(p: Pipe<'_>, size: isize) -> ngx_msec_t {
     }
 }
 
-/// Takes what came with the header, or else receives.
+/// Takes the preread data if there is any, and else receives from upstream.
 fn receive<'p>(p: Pipe<'p>) -> Result<Received<'p>, Leave> {
     if let Some(chain) = p.preread_bufs() {
         p.set_preread_bufs(None);
@@ -182,11 +184,12 @@ fn recv_chain<'p>(p: Pipe<'p>, upstream: Connection<'p>, space: &Space<'p>) -> i
     size
 }
 
-/// The buffer that held the header, with what came behind the header.
+/// Takes the preread buffer: the buffer that was received into while the header was
+/// read, with the first bytes of the body behind the header.
 ///
 /// If the header fills the buffer to the last byte, the buffer has neither data nor
-/// room. Receiving into no room gives 0, which would be taken for the end of the
-/// stream, so such a buffer is left out. (Differs from nginx, which keeps it.)
+/// room. Receiving into no room gives 0, which the pipe would take for the end of the
+/// stream, so such a buffer is left out. (Differs from nginx, which keeps the buffer.)
 fn take_preread<'p>(p: Pipe<'p>, chain: Link<'p>) -> Received<'p> {
     let size = p.preread_size() as isize;
 
@@ -204,12 +207,13 @@ fn take_preread<'p>(p: Pipe<'p>, chain: Link<'p>) -> Received<'p> {
     Received::Bytes(chain, size)
 }
 
-/// What the result of `recv_chain` means.
+/// What `size`, the result of `recv_chain`, means. Notes in the pipe's flags that
+/// upstream has closed or failed.
 fn judge<'p>(p: Pipe<'p>, chain: Link<'p>, size: isize) -> Received<'p> {
     if size == NGX_ERROR as isize {
         p.set_upstream_error(true);
-        // What was received before the error is still to be sent.
-        // Differs from nginx, which may leave it behind.
+        // The data that was received before the error is still to be sent.
+        // Differs from nginx, which may leave that data behind.
         p.set_read(true);
         return Received::Enough;
     }
@@ -231,8 +235,9 @@ fn judge<'p>(p: Pipe<'p>, chain: Link<'p>, size: isize) -> Received<'p> {
     Received::Bytes(chain, size)
 }
 
-/// kqueue tells about the end of the stream and about errors beforehand, which
-/// saves a buffer and a call. (With TLS there may still be data to decrypt.)
+/// Whether kqueue has reported the end of the stream or an error already, so that a
+/// buffer and a call are saved; notes that in the pipe's flags. With TLS the answer is
+/// no, as there may still be data to decrypt.
 #[cfg(ngx_have_kqueue)]
 fn reported_eof(p: Pipe<'_>, upstream: Connection<'_>) -> bool {
     let event = upstream.read();
@@ -267,8 +272,8 @@ fn reported_eof(p: Pipe<'_>, upstream: Connection<'_>) -> bool {
     true
 }
 
-/// How many bytes the rate limit lets through: 0 is no limit, `None` is none at
-/// all for now, and a timer tells when to go on.
+/// How many bytes the rate limit lets through now; 0 stands for no limit. `None` if the
+/// rate limit lets nothing through now: then upstream's read event is delayed.
 fn allowance(p: Pipe<'_>, upstream: Connection<'_>) -> Option<off_t> {
     let Some(limit) = NonZeroU64::new(p.limit_rate() as u64) else {
         return Some(0);
@@ -291,8 +296,8 @@ fn allowance(p: Pipe<'_>, upstream: Connection<'_>) -> Option<off_t> {
     None
 }
 
-/// Whole seconds since the response started, by a clock that nobody sets. (Differs
-/// from nginx, which goes by the wall clock.)
+/// Whole seconds since the response started, by a clock that nobody sets. (Differs from
+/// nginx, which uses the wall clock.)
 fn seconds_since_start(p: Pipe<'_>) -> i64 {
     match p.state() {
         Some(state) => (clock().wrapping_sub(state.started) / 1000) as i64,
@@ -300,7 +305,7 @@ fn seconds_since_start(p: Pipe<'_>) -> i64 {
     }
 }
 
-/// Raw buffers to receive into: free or new ones, or those that spilling frees.
+/// Raw buffers to receive into: free ones, new ones, or those that a spill has freed.
 /// `None` if there are none for now.
 fn space<'p>(
     p: Pipe<'p>,
@@ -313,7 +318,7 @@ fn space<'p>(
 
     if !p.cacheable() && p.client_ready() {
         if p.downstream_error() && p.input().is_none() {
-            // What the output still holds does not come back after an error.
+            // After an error, buffers that the output still holds do not come back.
             debug!(p.log(), c"no pipe bufs to read in");
             return Ok(None);
         }
@@ -324,7 +329,8 @@ fn space<'p>(
         return Ok(None);
     }
 
-    // The client is slow, or the response is to be kept.
+    // The data may be spilled, because the client is not ready or the response is
+    // cacheable.
     match spill::free_raw_bufs(p)? {
         Spilled::Done => Ok(raw::take_freed(p, limit)),
         Spilled::Nothing => Ok(None),
@@ -336,9 +342,9 @@ fn no_memory(_: Abort) -> Leave {
     Leave::GivenUp(Linger::NoMemory)
 }
 
-/// Distributes `size` received bytes over the chain. Each buffer that they fill
-/// goes through the input filter, the others stay free; the first of those may be
-/// filled in part.
+/// Distributes `size` received bytes over the chain. Each buffer that the bytes fill is
+/// filtered, the other buffers go back to the free list; the first of those may be
+/// partly filled.
 fn filter_full_buffers<'p>(p: Pipe<'p>, chain: Link<'p>, size: isize) -> Result<(), Leave> {
     p.set_read_length(p.read_length().wrapping_add(size as off_t));
     raw::clear_free(p);
@@ -366,13 +372,14 @@ fn filter_full_buffers<'p>(p: Pipe<'p>, chain: Link<'p>, size: isize) -> Result<
         p.pool().free_link(link);
     }
 
-    // The input filter may have given buffers back meanwhile: they come behind.
+    // The input filter may have put buffers on the free list meanwhile: these come
+    // behind.
     raw::put_back_unfilled(p, next);
 
     Ok(())
 }
 
-/// Numbers the raw buffer and passes it through the input filter.
+/// Numbers the raw buffer and gives it to the input filter.
 fn filter<'p>(p: Pipe<'p>, link: Link<'p>) -> Result<(), Leave> {
     let raw = link.buf();
     let num = p.num();
@@ -383,15 +390,15 @@ fn filter<'p>(p: Pipe<'p>, link: Link<'p>) -> Result<(), Leave> {
 
     let result = p.input_filter(raw);
 
-    // Before it fails, it may have found something.
+    // The input filter may have appended shadows to `in` before it failed.
     counts::queued(p, end);
 
     result.map_err(|_| Leave::GivenUp(Linger::Breach))
 }
 
-/// Upstream is given up: a buffer that is filled in part does not wait for more if
-/// upstream has sent nothing for too long. Whether the input filter understands what
-/// is in it does not matter any more.
+/// Filters a partly filled buffer after upstream has been given up because it sent
+/// nothing for too long: nothing will come to fill the buffer. Whether the input filter
+/// understands the buffer's data does not matter any more.
 fn filter_last_buffer(p: Pipe<'_>, why: Linger) {
     if why != Linger::Timeout {
         return;
@@ -404,9 +411,10 @@ fn filter_last_buffer(p: Pipe<'_>, why: Linger) {
     }
 }
 
-/// A buffer that is filled in part goes through the input filter if it holds all that
-/// is still awaited, if it is a stream's, or if the response seems to end in it. And
-/// with nothing awaited any more, upstream is done.
+/// Filters the first buffer of the free list if the buffer holds all bytes that are
+/// still to come (`length`), if it is partly filled with data of a stream whose client
+/// waits, or if its data looks like the end of the response. If no more bytes are to
+/// come, notes that upstream is finished.
 fn filter_partial_buffer(p: Pipe<'_>) -> Result<(), Leave> {
     if let Some(link) = p.free_raw_bufs() {
         let is_last = p.length() != -1 && link.buf().len() as off_t >= p.length();
@@ -433,8 +441,9 @@ fn filter_partial_buffer(p: Pipe<'_>) -> Result<(), Leave> {
     Ok(())
 }
 
-/// Upstream has closed or failed: what is left goes through the input filter, and
-/// the memory of buffers that are not needed any more is freed.
+/// If upstream has closed or failed, filters the first buffer of the free list, which
+/// may be partly filled, and frees the memory of raw buffers that are not needed any
+/// more.
 fn filter_remainder(p: Pipe<'_>) -> Result<(), Leave> {
     if !p.upstream_eof() && !p.upstream_error() {
         return Ok(());
@@ -446,10 +455,11 @@ fn filter_remainder(p: Pipe<'_>) -> Result<(), Leave> {
 
     filter(p, link)?;
 
-    // The input filter may have put the buffer, or others, back.
+    // The input filter may have put this raw buffer, or others, back on the free list.
     raw::take_first(p);
 
-    // With the header still to be written, a buffer's memory may be the header's.
+    // The header that is still to be written to the cache file lies in the memory of a
+    // raw buffer, which then must not be freed.
     if p.free_bufs() && p.buf_to_file().is_none() {
         for link in Links::from(p.free_raw_bufs()) {
             if link.buf().shadow().is_none() {
@@ -461,7 +471,7 @@ fn filter_remainder(p: Pipe<'_>) -> Result<(), Leave> {
     Ok(())
 }
 
-/// What is to be kept goes to the file as it comes.
+/// Writes the data of a cacheable response to the temporary file at once.
 fn spill_cacheable(p: Pipe<'_>) -> Result<(), Leave> {
     if !p.cacheable() || (p.input().is_none() && p.buf_to_file().is_none()) {
         return Ok(());

@@ -1,5 +1,6 @@
-//! From `in` to the temporary file, and into `out` from there:
-//! `ngx_event_pipe_write_chain_to_temp_file`. Also when that may be.
+//! From `in` to the temporary file, and from there into `out`:
+//! `ngx_event_pipe_write_chain_to_temp_file`. This file also decides when data may be
+//! spilled.
 
 #![forbid(unsafe_code)]
 
@@ -12,11 +13,12 @@ use crate::raw::FreeEnd;
 /// How a spill has ended, if not with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spilled {
-    /// The data is in the file, its buffers are free.
+    /// The data is in the file, and its shadows are free.
     Done,
-    /// Nothing was written: there is nothing, or it may not be, or writing failed.
+    /// Nothing was written: there is no data, or it may not be spilled, or writing
+    /// failed.
     Nothing,
-    /// A thread is writing.
+    /// A thread is writing the data to the file.
     #[cfg_attr(not(ngx_threads), allow(dead_code))]
     Pending,
 }
@@ -34,7 +36,8 @@ pub(crate) fn free_raw_bufs(p: Pipe<'_>) -> Result<Spilled, Abort> {
 
         debug!(p.log(), c"pipe temp offset: %O", file.offset());
 
-        // What was written may have been in a loan, which is the worker's again.
+        // The spilled data may have been in a loan: a loan went back to the worker, not
+        // to the free list.
         match spilled? {
             Spilled::Done if p.free_raw_bufs().is_none() => {}
             spilled => return Ok(spilled),
@@ -42,7 +45,8 @@ pub(crate) fn free_raw_bufs(p: Pipe<'_>) -> Result<Spilled, Abort> {
     }
 }
 
-/// The temporary file, if it may take more.
+/// The temporary file, if more may be written to it now. May delay upstream's read
+/// event: then the pipe waits before it spills.
 fn file_for_spill<'p>(p: Pipe<'p>) -> Option<TempFile<'p>> {
     if p.cacheable() {
         return p.temp_file();
@@ -67,9 +71,9 @@ fn file_for_spill<'p>(p: Pipe<'p>) -> Option<TempFile<'p>> {
         .filter(|file| segments::used(p, *file) < p.max_temp_file_size())
 }
 
-/// Writes data of `in` to the temporary file: all of it if it is to be kept,
-/// otherwise whole groups up to `temp_file_write_size` and the file's limit.
-/// Where a thread has finished such a write, only its result is collected.
+/// Writes data of `in` to the temporary file: all of `in` if the response is cacheable,
+/// otherwise whole groups, up to `temp_file_write_size` and the file's limit. If a
+/// thread has been writing, only takes the result of that write.
 pub(crate) fn spill(p: Pipe<'_>) -> Result<Spilled, Abort> {
     let Some(file) = p.temp_file() else {
         return Ok(Spilled::Nothing);
@@ -99,7 +103,7 @@ pub(crate) fn spill(p: Pipe<'_>) -> Result<Spilled, Abort> {
     finish_write(p, file, chain, size)
 }
 
-/// Takes the result of a write by a thread, if it has finished.
+/// Takes the result of a thread's write, if the thread has finished.
 #[cfg(ngx_threads)]
 fn collect<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> Result<Spilled, Abort> {
     if p.aio() {
@@ -111,8 +115,8 @@ fn collect<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> Result<Spill
     finish_write(p, file, chain, file.finish_thread_write())
 }
 
-/// The output may read from the same file and use the same fields, so they are
-/// set before each write.
+/// Sets the file's fields for a write by a thread. The output uses the same fields when
+/// it reads from the file, so they are set before each write.
 #[cfg(ngx_threads)]
 fn prepare_thread_write(p: Pipe<'_>, file: TempFile<'_>) {
     if p.thread_handler().is_some() {
@@ -123,8 +127,8 @@ fn prepare_thread_write(p: Pipe<'_>, file: TempFile<'_>) {
     }
 }
 
-/// Cuts off `in` what is to be written now, the header in front if it has yet
-/// to be.
+/// Takes off `in` the links that are to be written now; a header that is still to be
+/// written comes before them.
 fn take_input<'p>(p: Pipe<'p>, file: TempFile<'p>) -> Result<Option<Link<'p>>, Abort> {
     let chain = match p.buf_to_file() {
         Some(header) => {
@@ -158,9 +162,9 @@ fn take_input<'p>(p: Pipe<'p>, file: TempFile<'p>) -> Result<Option<Link<'p>>, A
     Ok(Some(chain))
 }
 
-/// The last link up to which a write stays within its size and the file within
-/// its limit. Shadows of one raw buffer stay together: the buffer is free only
-/// when all of them are written.
+/// The last link up to which a write stays within `temp_file_write_size` and the file
+/// within its limit. The shadows of one raw buffer stay together: the raw buffer is
+/// free only when all of them are written.
 fn last_within_limits<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> Option<Link<'p>> {
     debug!(p.log(), c"pipe offset: %O", file.offset());
 
@@ -184,7 +188,7 @@ fn last_within_limits<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> O
         let with_this = size.wrapping_add(buf.len());
         let file_with_this = used.wrapping_add(with_this as off_t);
 
-        // A loan is written at once, whatever its size.
+        // A loan is written as a whole, whatever its size.
         let is_too_much =
             with_this > p.temp_file_write_size() && (size != 0 || !lend::is_loan(p, buf));
 
@@ -202,7 +206,8 @@ fn last_within_limits<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> O
     last
 }
 
-/// The chain's data is in the file, `size` bytes of it unless writing failed.
+/// Finishes the write of a chain: `size` bytes of it are in the file, or writing failed
+/// (`NGX_ERROR`). Appends a file buffer to `out`, and frees the chain's shadows.
 fn finish_write<'p>(
     p: Pipe<'p>,
     file: TempFile<'p>,
@@ -216,7 +221,7 @@ fn finish_write<'p>(
     let mut body = Some(chain);
 
     if let Some(header) = p.buf_to_file() {
-        // The header is for the cache only: no file buffer sends it.
+        // The header is for the cache only: no file buffer points to it.
         file.set_offset(header.len() as off_t);
         size = size.wrapping_sub(header.len());
         p.set_buf_to_file(None);
@@ -234,7 +239,7 @@ fn finish_write<'p>(
     Ok(Spilled::Done)
 }
 
-/// The chain could not be written.
+/// Puts a chain that could not be written back into `in`, or ends the response.
 fn fail<'p>(p: Pipe<'p>, chain: Link<'p>) -> Result<Spilled, Abort> {
     // Differs from nginx, where the response ends here.
     fallback::go_on_without_disk(p)?;
@@ -243,13 +248,13 @@ fn fail<'p>(p: Pipe<'p>, chain: Link<'p>) -> Result<Spilled, Abort> {
         return_to_in(p, body);
     }
 
-    // Nobody else may wake the client's side: it may have been idle.
+    // The client's side may have been idle, and nothing else may wake it.
     p.set_read(true);
 
     Ok(Spilled::Nothing)
 }
 
-/// Drops the header, which was for the cache only.
+/// Takes the header, which was for the cache only, off the chain.
 fn without_header<'p>(p: Pipe<'p>, chain: Link<'p>) -> Option<Link<'p>> {
     if p.buf_to_file().is_none() {
         return Some(chain);
@@ -263,7 +268,7 @@ fn without_header<'p>(p: Pipe<'p>, chain: Link<'p>) -> Option<Link<'p>> {
     body
 }
 
-/// Puts a chain back to the front of `in`: meanwhile more may have come behind it.
+/// Puts a chain back to the front of `in`: other shadows may have come meanwhile.
 fn return_to_in<'p>(p: Pipe<'p>, chain: Link<'p>) {
     let tail = chain.tail();
 
@@ -275,8 +280,8 @@ fn return_to_in<'p>(p: Pipe<'p>, chain: Link<'p>) {
     p.set_input(Some(chain));
 }
 
-/// Appends the file's next `size` bytes to `out`: to its last buffer where that
-/// ends here, else as a buffer of their own.
+/// Appends the file's next `size` bytes to `out`: extends the last file buffer of `out`
+/// if that ends where these bytes begin, else appends a new file buffer.
 fn link_to_out(p: Pipe<'_>, file: TempFile<'_>, size: off_t) -> Result<(), Abort> {
     let start = file.offset();
     let end = start.wrapping_add(size);
@@ -312,8 +317,8 @@ fn link_to_out(p: Pipe<'_>, file: TempFile<'_>, size: off_t) -> Result<(), Abort
     Ok(())
 }
 
-/// The shadows go to `free`, and the raw buffers whose last one is among them to the
-/// end of the free list.
+/// Puts the shadows of a chain into `free`, and each raw buffer whose last shadow is
+/// among them at the end of the free list.
 fn free_shadows<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) -> Result<(), Abort> {
     let mut end = FreeEnd::of(p);
     let mut next = chain;

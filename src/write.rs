@@ -11,20 +11,20 @@ use crate::raw::release;
 #[cfg(ngx_threads)]
 use crate::spill::spill;
 
-/// How many times in a row the output is flushed in vain before the turn ends: with
-/// asynchronous I/O, the output may hold on to what it has.
+/// How many times in a row the pipe flushes the output in vain before the turn ends:
+/// with asynchronous I/O, the output may hold on to what it was given.
 const FLUSHES_IN_VAIN: u32 = 11;
 
-/// How a pass over the client has ended, if not with an error.
+/// How sending to the client has ended, if not with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// All that can be sent for now.
+    /// Everything that could be sent now was given to the output.
     Done,
-    /// Nothing: the output holds on to what it was given.
+    /// The output holds on to what it was given, in spite of being flushed.
     Held,
 }
 
-/// Hands to the output filter what may be sent, and takes back what was.
+/// Gives to the output filter what may be sent, and takes sent buffers back.
 pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Sent, Abort> {
     debug!(
         p.log(),
@@ -97,8 +97,8 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Sent, Abort> {
     }
 }
 
-/// Calls the output filter with a chain, of which `bytes` are the body's, or without
-/// one: then the output goes on with what it holds.
+/// Calls the output filter with a chain that has `bytes` of the body, or without a
+/// chain: then the output only sends what it holds.
 fn give_to_output<'p>(
     p: Pipe<'p>,
     chain: Option<Link<'p>>,
@@ -109,7 +109,7 @@ fn give_to_output<'p>(
     p.output_filter(chain)
 }
 
-/// Has the output, and the filters before it, send all that they hold.
+/// Has the output send all that it holds.
 pub(crate) fn flush_output(p: Pipe<'_>) -> Result<(), Abort> {
     let link = p
         .pool()
@@ -130,15 +130,16 @@ pub(crate) fn flush_output(p: Pipe<'_>) -> Result<(), Abort> {
     Ok(())
 }
 
-/// The output filter has failed: there is nobody to send to any more. What the output
-/// was given before, this time included, stays the output's.
+/// Drains the pipe after the output filter has failed: there is nobody to send to any
+/// more. Buffers that the output was given, in the failed call or before, stay with the
+/// output.
 fn fail(p: Pipe<'_>) -> Result<(), Abort> {
     p.set_downstream_error(true);
     drain_chains(p)
 }
 
-/// Upstream is finished, so no buffer is needed to receive into: hands over all
-/// there is, whatever the busy size.
+/// Gives to the output all there is, whatever the busy size: upstream is finished, so
+/// no buffer is needed to receive into.
 fn send_all(p: Pipe<'_>) -> Result<(), Abort> {
     let unsent = extensions::start_final_flush(p);
 
@@ -157,7 +158,7 @@ fn send_all(p: Pipe<'_>) -> Result<(), Abort> {
     }
 
     if p.writing().is_some() {
-        // A thread is writing what comes before `in`.
+        // A thread is writing data that comes before `in`.
         return Ok(());
     }
 
@@ -189,25 +190,26 @@ fn send_chain<'p>(p: Pipe<'p>, chain: Link<'p>) -> Result<(), FilterError> {
     give_to_output(p, Some(chain), counts::unsent(Some(chain)))
 }
 
-/// The output postpones small data, but never in buffers that are to be
-/// recycled. These need not be any more.
+/// Unmarks the recycled buffers of a chain. The output never postpones a recycled
+/// buffer, however little data it has; nothing waits for these buffers any more.
 fn keep_from_recycling(chain: Option<Link<'_>>) {
     for link in Links::from(chain) {
         link.buf().set_recycled(false);
     }
 }
 
-/// What is handed to the output filter at once.
+/// What the output filter is given at once.
 struct Batch<'p> {
     first: Option<Link<'p>>,
     last: Option<Link<'p>>,
-    /// Of the body, in memory and in the file.
+    /// Bytes of the body in this batch, in memory and in files.
     bytes: off_t,
-    /// The busy size is reached: the output must send, even with nothing new.
+    /// The busy size is reached, and the output must send even if the batch is empty.
     flush: bool,
-    /// It begins with what was spilled.
+    /// The batch begins with file buffers.
     has_file: bool,
-    /// It exceeds the busy size, because the client takes more.
+    /// The batch is larger than the busy size: the client takes so much at once, or the
+    /// batch is a loan, which is sent as a whole.
     exceeds_busy_size: bool,
 }
 
@@ -224,19 +226,21 @@ impl<'p> Batch<'p> {
         self.last = Some(link);
     }
 
-    /// Whether the output has something to do.
+    /// Whether to call the output filter: for a batch, for a flush, or for what the
+    /// output holds.
     fn is_due(&self, p: Pipe<'_>) -> bool {
         self.first.is_some() || self.flush || p.output_holds()
     }
 
-    /// For the debug log.
+    /// The address of the first link, or null, for the debug log.
     fn address(&self) -> *mut c_void {
         self.first.map_or(core::ptr::null_mut(), Link::address)
     }
 }
 
-/// Takes what may be sent now: all of `out`, then of `in` as many raw buffers
-/// as fit into the busy size together with those that the output still holds.
+/// Takes what may be sent now: all of `out`, then the shadows of as many raw buffers of
+/// `in` as fit into the busy size together with the raw buffers that the output still
+/// holds.
 fn next_batch<'p>(p: Pipe<'p>) -> Batch<'p> {
     let mut batch = Batch {
         first: None,
@@ -252,7 +256,8 @@ fn next_batch<'p>(p: Pipe<'p>) -> Batch<'p> {
 
     debug!(p.log(), c"pipe write busy: %uz", busy);
 
-    // As in C, a negative busy size is a huge one here and a small one below.
+    // As in C, a negative busy size counts as a huge one in this comparison and as a
+    // small one in those below.
     if busy >= p.busy_size() as usize {
         batch.flush = true;
         return batch;
@@ -288,11 +293,12 @@ fn next_batch<'p>(p: Pipe<'p>) -> Batch<'p> {
             buf.len()
         );
 
-        // A raw buffer counts once, and its shadows stay together.
+        // A raw buffer counts once, and its shadows are sent together.
         if buf.recycled() && between_groups {
             let with_this = busy.wrapping_add_signed(buf.capacity());
 
-            // What comes from the file takes room of its own.
+            // A batch with file buffers never exceeds the busy size: file buffers take
+            // some of the client's room.
             if with_this as isize > limit && !batch.exceeds_busy_size && !batch.has_file {
                 limit = wide::busy_limit(p);
                 batch.exceeds_busy_size = limit > p.busy_size();
@@ -318,7 +324,8 @@ fn next_batch<'p>(p: Pipe<'p>) -> Batch<'p> {
     }
 }
 
-/// The first of `in`, unless it has to go through the temporary file.
+/// The first link of `in`. `None` while the data of `in` has to go through the
+/// temporary file.
 fn sendable_input<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
     if p.cacheable() || p.writing().is_some() {
         return None;
@@ -327,7 +334,8 @@ fn sendable_input<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
     p.input()
 }
 
-/// Sends the raw buffers of what was sent back to be received into.
+/// Takes each sent buffer: the last shadow of a raw buffer frees the raw buffer to be
+/// received into, and a file buffer is no longer awaited in its segment.
 fn recycle<'p>(p: Pipe<'p>, sent: impl Iterator<Item = Buf<'p>>) -> Result<(), Abort> {
     for buf in sent {
         if buf.temp_file() {
@@ -346,20 +354,21 @@ fn recycle<'p>(p: Pipe<'p>, sent: impl Iterator<Item = Buf<'p>>) -> Result<(), A
     Ok(())
 }
 
-/// What was sent ends where the file does, so nothing of it is awaited any
-/// more, and it can be written again from its start.
+/// Has a cyclic file written again from its start if the sent data ends where the file
+/// ends, so that nothing of the file is still to be sent.
 fn restart_file(p: Pipe<'_>, sent_up_to: i64) {
     if let Some(file) = p.temp_file().filter(|file| file.offset() == sent_up_to) {
         file.set_offset(0);
     }
 }
 
-/// There is nobody to send to: throws away all that was to be sent, so that its
-/// buffers can be received into.
+/// Drains the pipe: throws away what is in `out` and `in`, so that the raw buffers can
+/// be received into. There is nobody to send to any more.
 ///
-/// What is in `busy` stays there. The output may refer to it even after an error:
-/// HTTP/2 goes on to send the frames that it has queued. It goes with the pool.
-/// (Differs from nginx before 1.30.6, which recycles those buffers, too.)
+/// The buffers in `busy` stay there. The output may refer to them even after an error:
+/// HTTP/2 goes on to send the frames that it has queued. Their memory goes with the
+/// request's pool. (Differs from nginx before 1.30.6, which recycles those buffers,
+/// too.)
 fn drain_chains(p: Pipe<'_>) -> Result<(), Abort> {
     while let Some(chain) = take_unsent(p) {
         let mut next = Some(chain);

@@ -1,8 +1,8 @@
-//! What the output was given and has not sent: `busy`, and the memory that it
-//! keeps from being received into.
+//! What the output was given and has not sent: the chain `busy`, and the memory of raw
+//! buffers that `busy` keeps from being received into.
 //!
-//! With many small shadows `busy` becomes long. So its end and its memory are
-//! kept, and what has been sent is all that is looked at.
+//! With many small shadows `busy` becomes long. So this file keeps the end and the
+//! memory of `busy`, and looks only at the links that have been sent.
 
 #![forbid(unsafe_code)]
 
@@ -18,15 +18,15 @@ pub(crate) fn bytes(p: Pipe<'_>) -> usize {
     }
 }
 
-/// Sorts what was handed to the output, from `first` to `last`: what has been
-/// sent, now or of earlier batches, goes to `free`, the rest to `busy`. Gives
-/// the buffers that were sent.
+/// Sorts the links that the output was given, from `first` to `last`, and those that
+/// were in `busy` before: links that have been sent go to `free`, the others to `busy`.
+/// Gives the buffers that were sent.
 pub(crate) fn sort<'p>(
     p: Pipe<'p>,
     first: Option<Link<'p>>,
     last: Option<Link<'p>>,
 ) -> impl Iterator<Item = Buf<'p>> {
-    // In a cyclic file, what was sent earlier matters still.
+    // With a cyclic file, buffers that were sent earlier matter as well.
     let known = p.free().filter(|_| !p.cyclic_temp_file());
 
     match p.state() {
@@ -37,7 +37,8 @@ pub(crate) fn sort<'p>(
     sent_since(p, known).map(Link::buf)
 }
 
-/// nginx puts what was sent to the front of `free`.
+/// The links that have been sent since `known` was the first of `free`: nginx puts sent
+/// links to the front of `free`.
 fn sent_since<'p>(p: Pipe<'p>, known: Option<Link<'p>>) -> impl Iterator<Item = Link<'p>> {
     Links::from(p.free()).take_while(move |link| Some(*link) != known)
 }
@@ -70,9 +71,9 @@ fn sort_and_count<'p>(
     });
 }
 
-/// The memory of the raw buffers whose shadows these are, in bytes. Each raw buffer
-/// counts once: neighbouring shadows with the same start are of one raw buffer. The
-/// raw buffer with the start `counted` is left out, because it is counted elsewhere.
+/// The memory of the raw buffers whose shadows `links` hold, in bytes. Each raw buffer
+/// counts once: neighbouring shadows with one start are of one raw buffer. The raw
+/// buffer with the start `counted` is left out, because the caller counts it elsewhere.
 fn memory<'p>(links: impl Iterator<Item = Link<'p>>, mut counted: Address) -> usize {
     let mut bytes: usize = 0;
 
@@ -86,7 +87,7 @@ fn memory<'p>(links: impl Iterator<Item = Link<'p>>, mut counted: Address) -> us
     bytes
 }
 
-/// Where the memory of a recycled buffer starts.
+/// The start of the link's memory, or null if its buffer is not recycled.
 fn start_of(link: Option<Link<'_>>) -> Address {
     link.map(Link::buf)
         .filter(|buf| buf.recycled())

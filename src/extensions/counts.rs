@@ -1,9 +1,9 @@
-//! What a response costs, counted in passing: the variables of the access log
-//! and the totals of the status are made of it. (nginx has nothing like it.)
+//! The counts of a response: bytes, reads, writes, waits. The variables of the access
+//! log show them, and the totals of the status sum them up. (nginx has no such counts.)
 //!
-//! What *waits for the client* are those bytes of the body that are not sent when
-//! a turn of the pipe ends, although nothing more can be sent. Within a turn
-//! nobody waits: what can be done is being done.
+//! The bytes that *wait for the client* are those of the body that are not sent when a
+//! turn of the pipe ends, although nothing more can be sent. Within a turn no byte
+//! waits, because the pipe is still sending.
 
 #![forbid(unsafe_code)]
 
@@ -13,19 +13,20 @@ use crate::nginx::{
     Abort, Counts, End, Linger, Link, Links, Pipe, Slot, State, clock, off_t, update,
 };
 
-/// Where the pipe counts; `None` if it has no state.
+/// The counts of the pipe; `None` if the pipe has no state.
 fn counts<'p>(p: Pipe<'p>) -> Option<&'p Counts> {
     p.state().map(|state| &state.counts)
 }
 
-/// Bytes of a chain that are still to be sent.
+/// How many bytes of a chain are still to be sent.
 pub(crate) fn unsent(chain: Option<Link<'_>>) -> off_t {
     Links::from(chain)
         .map(|link| link.buf().unsent())
         .fold(0, off_t::saturating_add)
 }
 
-/// Notes that upstream was read: `size` bytes, or the end, or nothing.
+/// Counts a read of upstream. `size` is the result of `recv_chain`: bytes, the end of
+/// the stream, or an error.
 pub(crate) fn received(p: Pipe<'_>, size: isize, is_lent: bool) {
     let Some(counts) = counts(p) else {
         return;
@@ -39,7 +40,8 @@ pub(crate) fn received(p: Pipe<'_>, size: isize, is_lent: bool) {
     }
 }
 
-/// Notes that the input filter has run; `end` is where `in` ended before.
+/// Counts the bytes that the input filter has appended to `in`; `end` is where `in`
+/// ended before.
 pub(crate) fn queued<'p>(p: Pipe<'p>, end: Option<Slot<'p>>) {
     let Some(counts) = counts(p) else {
         return;
@@ -53,10 +55,10 @@ pub(crate) fn queued<'p>(p: Pipe<'p>, end: Option<Slot<'p>>) {
     update(&counts.queued, |bytes| bytes.saturating_add(unsent(added)));
 }
 
-/// Notes that `size` bytes of `in` were written to the temporary file.
+/// Counts `size` bytes of `in` that were written to the temporary file.
 pub(crate) fn spilled(p: Pipe<'_>, size: isize) {
     if p.cacheable() {
-        // They are written in any case, not because the client is slow.
+        // These bytes are written in any case, not because the client is slow.
         return;
     }
 
@@ -65,7 +67,7 @@ pub(crate) fn spilled(p: Pipe<'_>, size: isize) {
     }
 }
 
-/// Notes that the output is about to be given `bytes` more.
+/// Counts a call of the output filter with `bytes` of the body, before the call.
 pub(crate) fn before_output(p: Pipe<'_>, bytes: off_t) {
     if let Some(counts) = counts(p) {
         counts.writes.add(1_u64);
@@ -75,7 +77,8 @@ pub(crate) fn before_output(p: Pipe<'_>, bytes: off_t) {
     }
 }
 
-/// Notes that what the output was given has been sorted into `free` and `busy`.
+/// Notes that the buffers that the output was given have been sorted into `free` and
+/// `busy`.
 pub(crate) fn after_output(p: Pipe<'_>) {
     if p.busy().is_some() {
         return;
@@ -86,8 +89,9 @@ pub(crate) fn after_output(p: Pipe<'_>) {
     }
 }
 
-/// `busy`, `out` and `in` before the final flush. nginx does not sort chains after
-/// it, so what was sent is found by comparing the unsent bytes before and after.
+/// The chains `busy`, `out` and `in` before the final flush, and their unsent bytes.
+/// nginx does not sort chains after that flush, so the bytes that were sent are
+/// computed from the unsent bytes before and after.
 pub(crate) struct FinalFlush<'p> {
     chains: [Option<Link<'p>>; 3],
     bytes: off_t,
@@ -102,7 +106,7 @@ impl FinalFlush<'_> {
     }
 }
 
-/// The output is about to be given all there is.
+/// Notes what the output is about to be given in the final flush.
 pub(crate) fn start_final_flush<'p>(p: Pipe<'p>) -> Option<FinalFlush<'p>> {
     let counts = counts(p)?;
 
@@ -119,8 +123,8 @@ pub(crate) fn start_final_flush<'p>(p: Pipe<'p>) -> Option<FinalFlush<'p>> {
     Some(flush)
 }
 
-/// The output was given all of it. (If a thread had to be waited for in between, what
-/// was sent meanwhile is not known to be sent.)
+/// Counts the bytes that the output has sent in the final flush. (If a thread had to be
+/// waited for during the flush, bytes that were sent meanwhile still count as held.)
 pub(crate) fn end_final_flush<'p>(p: Pipe<'p>, flush: Option<FinalFlush<'p>>) {
     if let Some((counts, flush)) = counts(p).zip(flush) {
         let sent = flush.bytes.saturating_sub(flush.unsent());
@@ -129,7 +133,7 @@ pub(crate) fn end_final_flush<'p>(p: Pipe<'p>, flush: Option<FinalFlush<'p>>) {
     }
 }
 
-/// What the response has cost until now.
+/// The counts of the response until now.
 pub(crate) fn response(state: &State<'_>) -> Response {
     let counts = &state.counts;
 
@@ -156,13 +160,13 @@ fn positive(number: impl TryInto<u64>) -> u64 {
     number.try_into().unwrap_or(0)
 }
 
-/// Since the last turn, a peer may have timed out.
+/// Notes, when a turn begins, whether a peer has timed out since the last turn.
 pub(crate) fn start_turn(state: &State<'_>) {
     state.counts.end.set(end_so_far(state));
 }
 
-/// How the response has ended by now. The pipe notes what goes wrong in a turn of its
-/// own; a flag that nginx sets between two turns is that of a peer that has timed out.
+/// How the response has ended by now. The pipe itself notes what goes wrong in a turn;
+/// if nginx has set a flag of failure between two turns, then a peer has timed out.
 pub(crate) fn end_so_far(state: &State<'_>) -> End {
     let end = state.counts.end.get();
 
@@ -179,7 +183,8 @@ pub(crate) fn end_so_far(state: &State<'_>) -> End {
     end
 }
 
-/// What the last turn has left has been so until now: adds to the times.
+/// Adds the time since the last turn to the times of the counts: whether upstream was
+/// held back, and whether the client was waited for, has not changed since then.
 pub(crate) fn pass_time(counts: &Counts) {
     let now = clock();
     let passed = now.wrapping_sub(counts.since.replace(now));
@@ -193,7 +198,8 @@ pub(crate) fn pass_time(counts: &Counts) {
     }
 }
 
-/// The pipe leaves it at that for now.
+/// Notes, at the end of a turn, how the response has ended if it has, its peak, and
+/// whom the pipe now waits for.
 pub(crate) fn end_turn(p: Pipe<'_>, result: Result<(), Abort>) {
     let Some(counts) = counts(p) else {
         return;
@@ -231,7 +237,7 @@ fn end(p: Pipe<'_>, counts: &Counts, result: Result<(), Abort>) -> Option<End> {
 
     let is_cut = p.upstream_error() && !p.upstream_done();
 
-    // That was found before the client could fail.
+    // The time-out of upstream came before any failure of the client.
     if is_cut && given_up == Some(Linger::Timeout) {
         return Some(End::UpstreamTimeout);
     }
@@ -251,11 +257,12 @@ fn end(p: Pipe<'_>, counts: &Counts, result: Result<(), Abort>) -> Option<End> {
     p.upstream_eof().then_some(End::UpstreamClosed)
 }
 
-/// The peak is kept to an eighth, so that `busy`, which may be long, is seldom
+/// The peak is precise to an eighth only, so that `busy`, which may be long, is seldom
 /// looked at.
 const PRECISION: off_t = 8;
 
-/// Looks at what is busy only if it may be clearly more than ever.
+/// Raises the peak to the bytes that wait for the client now. Walks `busy` only if
+/// these may be clearly more than the peak.
 fn measure(p: Pipe<'_>, counts: &Counts) {
     let waiting = || counts.queued.get().saturating_add(counts.held.get());
     let peak = counts.peak.get();
@@ -271,8 +278,8 @@ fn measure(p: Pipe<'_>, counts: &Counts) {
     counts.peak.set(waiting().max(peak));
 }
 
-/// There is something to send, and neither a rate limit nor another request
-/// keeps it back.
+/// Whether the client is waited for: there is something to send, and neither a rate
+/// limit nor another request on the connection keeps it back.
 fn client_is_awaited(p: Pipe<'_>, counts: &Counts) -> bool {
     let downstream = p.downstream();
     let event = downstream.write();
@@ -284,9 +291,10 @@ fn client_is_awaited(p: Pipe<'_>, counts: &Counts) -> bool {
         && !event.delayed()
 }
 
-/// Whether the turn has left bytes in upstream's socket because no buffer is free, and
-/// nothing could be spilled, or not yet. A rate limit does not hold upstream back, nor
-/// is upstream held back when it is not to be read any more.
+/// Whether upstream is held back at the end of a turn: bytes are left in its socket
+/// because no buffer is free, and nothing could be spilled, or not yet. A rate limit
+/// does not hold upstream back, nor is upstream held back when it is not to be read any
+/// more.
 fn upstream_is_held_back(p: Pipe<'_>) -> bool {
     let Some(upstream) = p.upstream().filter(|upstream| upstream.is_open()) else {
         return false;
@@ -303,7 +311,8 @@ fn upstream_is_held_back(p: Pipe<'_>) -> bool {
     waits_for_client || (upstream.read().ready() && !upstream.read().delayed())
 }
 
-/// A read in between makes it another time.
+/// Notes whether upstream is held back. Counts one more time that upstream was held
+/// back, unless it was so before and has not been read since.
 fn set_blocked(counts: &Counts, blocked: bool) {
     let was_blocked = counts.blocked.replace(blocked);
 

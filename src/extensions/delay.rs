@@ -1,16 +1,18 @@
-//! `event_pipe_spill_delay`: spilling waits for so long, in the hope that the client
-//! catches up. Until then the client holds upstream back. (Under nginx, all of a
-//! response goes through the disk if its client is a little slower than upstream.)
+//! `event_pipe_spill_delay`: the pipe waits for this time before it spills, in the hope
+//! that the client catches up. Until then the client holds upstream back. (Under nginx,
+//! all of a response goes through the disk if the client is a little slower than
+//! upstream.)
 //!
 //! When neither side has an event meanwhile, the timer of upstream's read event wakes
-//! the pipe, as it does for `proxy_limit_rate`: nothing could be received anyway.
+//! the pipe, as it does for `proxy_limit_rate`. Upstream's read event can be delayed,
+//! because nothing could be received anyway.
 
 #![forbid(unsafe_code)]
 
 use crate::nginx::{Pipe, State, clock, ngx_msec_t};
 
-/// Notes that a pass over upstream begins. Tells whether upstream's read event was
-/// delayed by this extension: the delay is over.
+/// Notes that a pass begins. Tells whether this extension has delayed upstream's read
+/// event: then the delay is over.
 pub(crate) fn stop_waiting(p: Pipe<'_>) -> bool {
     let Some(state) = p.state() else {
         return false;
@@ -23,9 +25,9 @@ pub(crate) fn stop_waiting(p: Pipe<'_>) -> bool {
     state.delay.is_upstream_delayed.replace(false)
 }
 
-/// How long to wait before something is spilled, in milliseconds: if not for 0,
-/// upstream's read event is to be delayed for so long. Notes that the client lags.
-/// (nginx: 0.)
+/// How long the pipe still has to wait before it spills, in milliseconds; 0 if it may
+/// spill now. For any other number, the caller delays upstream's read event for that
+/// time. Notes that the client lags. (nginx: 0.)
 pub(crate) fn wait(p: Pipe<'_>) -> ngx_msec_t {
     p.state().map_or(0, time_left)
 }

@@ -1,4 +1,4 @@
-//! The descriptors of temporary files that nginx would not have. nginx has at most one
+//! The descriptors of segments that nginx would not have. nginx has at most one
 //! temporary file for a response, so those after the first must not use up descriptors
 //! that nginx would have for connections and files.
 
@@ -8,19 +8,20 @@ use crate::nginx::{
     Abort, Level, Log, UNLIMITED, Worker, debug, error, file_limits, set_file_limit, update, worker,
 };
 
-/// As many files a worker has at a time that nginx would not have, at the most.
+/// The most segments, beside the first of each response, that a worker has at a time.
 const FILES: u64 = 4096;
 
-/// Descriptors for what is open once in a worker: listening sockets, logs and the like.
+/// How many descriptors are set aside for what is open once in a worker: listening
+/// sockets, logs and the like.
 const OTHERS: u64 = 128;
 
-/// Whether the worker may open one more file than nginx would.
+/// Whether the worker may open one more segment that nginx would not have.
 pub(crate) fn is_one_left() -> bool {
     worker().segments_open.get() < worker().segments_max.get()
 }
 
-/// Makes sure that the limit is still that which was reckoned with. Else nothing is left
-/// for these files from now on.
+/// Checks that the limit of descriptors has not been lowered since the worker started.
+/// If it has, the worker opens no segment any more that nginx would not have.
 pub(crate) fn check() -> Result<(), Abort> {
     let is_lowered = file_limits().is_some_and(|(now, _)| now < worker().files_max.get());
 
@@ -32,20 +33,20 @@ pub(crate) fn check() -> Result<(), Abort> {
     Ok(())
 }
 
-/// Notes that a file was opened that nginx would not have.
+/// Notes that a segment was opened that nginx would not have.
 pub(crate) fn note_opened() {
     update(&worker().segments_open, |files| files.wrapping_add(1));
 }
 
-/// Notes that such a file was closed.
+/// Notes that a segment was closed that nginx would not have.
 pub(crate) fn note_closed() {
     update(&worker().segments_open, |files| files.wrapping_sub(1));
 }
 
-/// A worker with so many connections starts: reckons how many files it may have that
-/// nginx would not have. The worker asks the system for as many more descriptors. Where
-/// it does not get them, there are such files only if the descriptors that it has exceed
-/// what all of its connections can need.
+/// Computes, when a worker starts, how many segments it may have that nginx would not
+/// have. The worker asks the system for as many more descriptors. If the system
+/// refuses, the worker has such segments only if it has more descriptors than all of
+/// its `connections` can need.
 pub(crate) fn init_worker(worker: &Worker, connections: u64, log: Log<'_>) {
     worker.segments_max.set(0);
 
@@ -74,14 +75,15 @@ fn with_granted(spare: u64, missing: u64, is_granted: bool) -> u64 {
     }
 }
 
-/// How many of `now` descriptors a worker has to spare, and how many more it is to ask
-/// for, up to `most`.
+/// How many of its `now` descriptors a worker can spare, and how many more the worker
+/// is to ask for, up to `most` in all.
 fn files_for(now: u64, most: u64, connections: u64) -> (u64, u64) {
     if now == UNLIMITED {
         return (FILES, 0);
     }
 
-    // The client's, upstream's, and a file.
+    // Each connection may need three: the client's socket, upstream's socket, and a
+    // file.
     let needed = connections.saturating_mul(3).saturating_add(OTHERS);
     let spare = now.saturating_sub(needed).min(FILES);
     let missing = FILES.saturating_sub(spare);

@@ -1,17 +1,18 @@
-//! Of which filters it is known what they do with a temporary file.
+//! Which filters are known: those of which it is known what they do with a temporary
+//! file.
 //!
-//! nginx keeps the one file of a response open until the request ends, so a filter may
-//! refer to the file for as long. A file that is closed earlier must be one that nobody
-//! refers to (`segments`).
+//! nginx keeps the one temporary file of a response open until the request ends, so a
+//! filter may refer to the file for as long. A file may be closed earlier only if
+//! nobody refers to it (`segments`).
 
 #![forbid(unsafe_code)]
 
 use crate::nginx::{Worker, worker};
 
-/// nginx's own modules, "ngx_http_" and "_module" left out. Behind the copy filter,
-/// those that filter bodies either pass a buffer of a file on as it is, so that the pipe
-/// sees when it is sent, or have asked for the data in memory. Before the copy filter,
-/// "range_body" and "slice" pass buffers on as they are.
+/// nginx's own modules, "ngx_http_" and "_module" left out of their names. Of the body
+/// filters behind the copy filter, each either passes a file buffer on as it is, so
+/// that the pipe sees when the buffer is sent, or has asked for the data in memory.
+/// Before the copy filter, "range_body" and "slice" pass buffers on as they are.
 const KNOWN: &[&str] = &[
     "access",
     "addition_filter",
@@ -86,19 +87,19 @@ const KNOWN: &[&str] = &[
     "xslt_filter",
 ];
 
-/// A worker starts, and no module has been named yet.
+/// Forgets the filters that have been noted, when a worker starts.
 pub(crate) fn init_worker(worker: &Worker) {
     worker.has_unknown_filter.set(false);
 }
 
-/// Notes a module that may have put a filter in its place.
+/// Notes a module that may have installed a filter, by the module's name.
 pub(crate) fn note(module: &[u8]) {
     if !is_known(module) {
         worker().has_unknown_filter.set(true);
     }
 }
 
-/// Whether a module is nginx's, or this project's own.
+/// Whether a module is one of nginx's known modules, or this project's own.
 fn is_known(module: &[u8]) -> bool {
     if module.starts_with(b"ngx_event_pipe_") {
         return true;

@@ -1,24 +1,24 @@
-//! When upstream is finished, the output is given all there is, and nginx does not
-//! call the pipe any more. What the output holds then still keeps a loan of the
-//! worker's and temporary files: both go back when it has been sent, not only when the
-//! request ends. (Under nginx, a response has one file, until the request ends.)
+//! When upstream is finished, the output is given all there is, and nginx does not call
+//! the pipe any more. The buffers that the output still holds keep a loan of the
+//! worker's and segments in use: both go back when they have been sent, not only when
+//! the request ends. (Under nginx, a response has one file, until the request ends.)
 //!
-//! Who may still hold a buffer: whoever was given the buffer, until its data is taken
-//! off it, which the pipe sees by the buffer's own position. That is the rule by which
-//! nginx receives into a raw buffer again; for a file, `segments` has a stricter one.
-//! After an error of the output nothing is known, so everything stays.
+//! A filter may hold a buffer that it was given until the buffer's data is taken, which
+//! the pipe sees by the buffer's position. That is the rule by which nginx receives
+//! into a raw buffer again; for a file, `segments` has a stricter one. After an error
+//! of the output nothing is known, so everything stays.
 
 #![forbid(unsafe_code)]
 
 use crate::extensions::{lend, segments};
 use crate::nginx::{Buf, Link, Pipe, State, ngx_msec_t};
 
-/// How often the client is looked at in the course of its time-out, and how
-/// rarely, in milliseconds.
+/// How many times in the course of `send_timeout` the watch looks at the client, and
+/// the most milliseconds between two looks.
 const LOOKS: ngx_msec_t = 16;
 const RAREST: ngx_msec_t = 4000;
 
-/// How long until the client is looked at again.
+/// How long until the watch looks at the client again, in milliseconds.
 pub(crate) fn interval(p: Pipe<'_>) -> ngx_msec_t {
     interval_for(p.send_timeout())
 }
@@ -27,7 +27,8 @@ fn interval_for(send_timeout: ngx_msec_t) -> ngx_msec_t {
     (send_timeout / LOOKS).clamp(1, RAREST)
 }
 
-/// Notes what the output is about to be given: the last of `out` and `in`.
+/// Notes the chains that the output holds or is about to be given in the final flush:
+/// `busy`, `out` and, unless a thread is writing what comes before, `in`.
 pub(crate) fn start_final_flush(p: Pipe<'_>) {
     let Some(state) = p.state() else {
         return;
@@ -43,7 +44,8 @@ pub(crate) fn start_final_flush(p: Pipe<'_>) {
     }
 }
 
-/// What was handed over while a thread was still writing comes first.
+/// Appends `second` to `first`: a final flush before this one, while a thread was
+/// writing, has given `first` to the output.
 fn joined<'p>(first: Option<Link<'p>>, second: Option<Link<'p>>) -> Option<Link<'p>> {
     match first {
         Some(first) if second.is_some() => {
@@ -54,7 +56,8 @@ fn joined<'p>(first: Option<Link<'p>>, second: Option<Link<'p>>) -> Option<Link<
     }
 }
 
-/// The output has been given everything, and the pipe is at its end.
+/// Notes that the output was given everything, so that the state is finished. Gives
+/// back what has been sent, and starts the watch if something is left to give back.
 pub(crate) fn end_final_flush(p: Pipe<'_>) {
     if let Some(state) = p.state() {
         state.give_back.is_finished.set(true);
@@ -66,7 +69,8 @@ pub(crate) fn end_final_flush(p: Pipe<'_>) {
     }
 }
 
-/// Gives back what has been sent since the last time.
+/// Gives back what has been sent since the last call of this function: segments, and
+/// the loan.
 pub(crate) fn give_back_sent<'p>(p: Pipe<'p>, state: &State<'p>) {
     let last = &state.give_back;
 
@@ -81,12 +85,13 @@ pub(crate) fn give_back_sent<'p>(p: Pipe<'p>, state: &State<'p>) {
     segments::finish(p);
 
     if !is_held(state) {
-        // What is still lent to the pipe was dropped by the input filter.
+        // A loan that no shadow refers to: the input filter has dropped its data.
         lend::give_back_any(state);
     }
 }
 
-/// The first link whose buffer has not been sent; those before it are done.
+/// The first link whose buffer has not been sent. Gives back the segments and the loan
+/// of the buffers before that link.
 fn after_sent<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) -> Option<Link<'p>> {
     let mut next = chain;
 
@@ -106,7 +111,7 @@ fn done<'p>(p: Pipe<'p>, buf: Buf<'p>) {
     }
 }
 
-/// Whether the output has something of the pipe's that has not been sent.
+/// Whether the output has a buffer of the pipe's that has not been sent.
 fn is_held(state: &State<'_>) -> bool {
     let last = &state.give_back;
 
@@ -115,7 +120,8 @@ fn is_held(state: &State<'_>) -> bool {
         .any(|chain| chain.get().is_some())
 }
 
-/// Whether there is something that has to be given back.
+/// Whether the state is finished and the output still holds something that keeps a loan
+/// or a segment in use.
 pub(crate) fn is_left(state: &State<'_>) -> bool {
     let has_something = state.lend.loan.get().is_some() || state.segments.oldest.get().is_some();
 

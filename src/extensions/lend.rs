@@ -1,25 +1,27 @@
-//! `event_pipe_lend`: while a client takes everything at once, its response is
-//! received into a large buffer of the worker's instead of the pipe's own buffers,
-//! and as a rule the worker has the buffer back within the same turn. (nginx has no
-//! such thing.)
+//! `event_pipe_lend`: while a client takes everything at once, the pipe receives the
+//! response into a large buffer of the worker's instead of its own buffers, and as a
+//! rule the worker has the buffer back within the same turn. (nginx has no such
+//! buffers.)
 //!
-//! A pipe has at most one loan. Should the client not take what was received into
-//! the loan, that is sent or spilled like the data of any other raw buffer, as a
-//! whole; the pipe goes on in its own buffers.
+//! A pipe has at most one loan. If the client does not take the loan's data, the data
+//! is sent or spilled like that of any other raw buffer, but as a whole, and the pipe
+//! receives into its own buffers again.
 
 #![forbid(unsafe_code)]
 
 use crate::extensions::wide;
 use crate::nginx::{Buf, Connection, Log, Pipe, State, Worker, off_t, worker};
 
-/// Not worth a loan: what two of the pipe's own buffers can take.
+/// A loan is not worthwhile for data that so many of the pipe's own buffers can hold.
 const OWN_BUFS: usize = 2;
 
-/// Bytes of a loan. In tests that link the library, loans are as small as all else.
+/// The size of a loan in bytes. In tests that link the library, loans are as small as
+/// all other sizes.
 const LOAN: usize = if cfg!(feature = "std") { 40 } else { 256 << 10 };
 
-/// Takes a raw buffer of the worker's, and tells the most bytes to receive: what the
-/// client takes. `None` if the pipe's own buffers are to be used, as nginx does.
+/// Takes a loan from the worker, and tells the most bytes to receive into it: as many
+/// as the client takes at once. `None` if the pipe is to receive into its own buffers,
+/// as under nginx.
 pub(crate) fn borrow<'p>(p: Pipe<'p>, upstream: Connection<'p>) -> Option<(Buf<'p>, off_t)> {
     let state = wide::state(p).filter(|state| may_borrow(p, state))?;
     let worthwhile = p.bufs_size().saturating_mul(OWN_BUFS);
@@ -40,8 +42,8 @@ pub(crate) fn borrow<'p>(p: Pipe<'p>, upstream: Connection<'p>) -> Option<(Buf<'
     Some((loan, limit as off_t))
 }
 
-/// Only a response that is passed on as it comes, to a client that has got all of it
-/// so far.
+/// Whether the pipe may borrow: its response is passed on as it comes, and the client
+/// has got all of it so far.
 fn may_borrow<'p>(p: Pipe<'p>, state: &State<'p>) -> bool {
     state.settings.lend() > 0
         && state.lend.loan.get().is_none()
@@ -54,13 +56,14 @@ fn may_borrow<'p>(p: Pipe<'p>, state: &State<'p>) -> bool {
         && p.client_ready()
 }
 
-/// Bytes that are to be sent before the loan's. With nothing on disk, those in `in`.
+/// How many bytes are to be sent before those of a loan: with nothing on disk, the
+/// bytes in `in`.
 fn queued(state: &State<'_>) -> usize {
     usize::try_from(state.counts.queued.get()).unwrap_or(0)
 }
 
-/// A raw buffer that nobody has, or a new one while the worker's are fewer than `most`
-/// bytes.
+/// A large buffer of the worker's that is not lent, or a new one if the worker's
+/// buffers then have no more than `most` bytes.
 fn lend<'p>(worker: &Worker, most: usize, log: Log<'p>) -> Option<Buf<'p>> {
     worker.take_loan(LOAN).or_else(|| {
         let with_this = worker.loan_bytes.get().saturating_add(LOAN);
@@ -69,24 +72,25 @@ fn lend<'p>(worker: &Worker, most: usize, log: Log<'p>) -> Option<Buf<'p>> {
     })
 }
 
-/// Whether the loan has data that the client can take now: then that is sent before
-/// anything else is received.
+/// Whether the loan has data that the client can take now: then that data is sent
+/// before more is received.
 pub(crate) fn waits_to_be_sent(p: Pipe<'_>) -> bool {
     p.input().is_some() && p.client_ready() && loan(p).is_some()
 }
 
-/// What is lent to this pipe.
+/// The loan of this pipe.
 pub(crate) fn loan<'p>(p: Pipe<'p>) -> Option<Buf<'p>> {
     p.state()?.lend.loan.get()
 }
 
-/// Whether the buffer is the loan, or a shadow of it: both have its memory.
+/// Whether the buffer is the loan, or a shadow of the loan: both start at the loan's
+/// memory.
 pub(crate) fn is_loan<'p>(p: Pipe<'p>, buf: Buf<'p>) -> bool {
     loan(p).is_some_and(|loan| loan.start() == buf.start())
 }
 
-/// Nobody needs the raw buffer any more. If it is the loan, gives it back to the
-/// worker: the pipe must not use it any more. Tells whether that is so.
+/// Gives a raw buffer that nobody needs any more back to the worker if it is the loan:
+/// the pipe must not use the loan any more. Tells whether the buffer was the loan.
 pub(crate) fn give_back<'p>(p: Pipe<'p>, raw: Buf<'p>) -> bool {
     let Some(state) = p.state() else {
         return false;
@@ -101,8 +105,8 @@ pub(crate) fn give_back<'p>(p: Pipe<'p>, raw: Buf<'p>) -> bool {
     is_loan
 }
 
-/// Nobody needs the loan any more, if there is one: gives it back to the worker. Called
-/// at the latest when the request's pool goes.
+/// Gives the loan, if the pipe has one, back to the worker: nobody needs it any more.
+/// Called at the latest when the request's pool is destroyed.
 pub(crate) fn give_back_any(state: &State<'_>) {
     if let Some(loan) = state.lend.loan.take() {
         worker().keep_loan(loan, LOAN);

@@ -1,34 +1,35 @@
-//! Upstream is given up before the end of its response: it has sent nothing for
-//! too long, or what the input filter does not understand, or there is no memory
-//! to read on. What it has sent until then is still the client's. So nothing more
-//! is read, the client takes what there is at its own pace, and then the response
-//! ends the way that nginx ends it. (Under nginx it ends at once, and the client
+//! Upstream is given up before the end of its response: upstream has sent nothing for
+//! too long, or what the input filter does not understand, or there is no memory to
+//! read on. What upstream has sent until then is still the client's. So nothing more is
+//! read, the client takes what has arrived at its own pace, and then the response ends
+//! the way that nginx ends it. (Under nginx the response ends at once, and the client
 //! never gets what it has not taken yet.)
 //!
-//! `event_pipe_separate_timeouts off` leaves time-outs at nginx's way.
+//! With `event_pipe_separate_timeouts off`, the response still ends at once when
+//! upstream has timed out, as under nginx.
 
 #![forbid(unsafe_code)]
 
 use crate::nginx::{Abort, Linger, Pipe, State};
 
-/// The state of a pipe that reads nothing more, and why it does not.
+/// The state of a pipe that has given upstream up, and why the pipe has.
 fn state<'p>(p: Pipe<'p>) -> Option<(&'p State<'p>, Linger)> {
     p.state()
         .and_then(|state| state.linger.get().map(|why| (state, why)))
 }
 
-/// Why nothing more is read of upstream, if that is so.
+/// Why the pipe has given upstream up; `None` if it has not.
 pub(crate) fn reason(p: Pipe<'_>) -> Option<Linger> {
     state(p).map(|(_, why)| why)
 }
 
-/// Whether the pipe, or the output, has something that the client has not got.
+/// Whether the pipe or the output has data that the client has not got.
 pub(crate) fn owes_client(p: Pipe<'_>) -> bool {
     p.has_unsent() || has_partial(p) || p.output_holds()
 }
 
-/// Whether there is something to send, or a thread works for the request: until it
-/// is done, what has come may not go on.
+/// Whether the pipe has something to send, or a thread works for the request: while a
+/// thread works, data may have to wait for its result.
 fn is_at_work(p: Pipe<'_>) -> bool {
     #[cfg(ngx_threads)]
     if p.aio() {
@@ -38,20 +39,20 @@ fn is_at_work(p: Pipe<'_>) -> bool {
     p.has_unsent()
 }
 
-/// Whether the first free raw buffer is filled in part.
+/// Whether the first buffer of the free list is partly filled.
 fn has_partial(p: Pipe<'_>) -> bool {
     p.free_raw_bufs().is_some_and(|link| link.buf().has_data())
 }
 
-/// Reads nothing more of upstream. Tells whether the pipe goes on for the
-/// client; if not, the response ends now.
+/// Gives upstream up: nothing more is read. Tells whether the pipe goes on for the
+/// client; if the pipe does not, the response ends now.
 pub(crate) fn start(p: Pipe<'_>, why: Linger) -> bool {
     let Some(state) = p.state().filter(|state| may_start(state, why)) else {
         return false;
     };
 
-    // Filters may hold a little without a word, which a flush will tell. Where
-    // upstream has timed out, nginx sees to that.
+    // Filters may hold a little without saying so, until the output is flushed. After a
+    // time-out of upstream, nginx flushes.
     if p.downstream_error() || (why == Linger::Timeout && !owes_client(p)) {
         return false;
     }
@@ -59,8 +60,9 @@ pub(crate) fn start(p: Pipe<'_>, why: Linger) -> bool {
     state.linger.set(Some(why));
 
     if why != Linger::Timeout {
-        // What the input filter has failed at may be the last of the response.
-        // nginx must not take that for its end before the client has the rest.
+        // The input filter may have failed at the last data of the response, and noted
+        // that upstream is finished. nginx must not see that before the client has got
+        // everything.
         p.set_upstream_eof(false);
         p.set_upstream_error(false);
         p.set_upstream_done(false);
@@ -76,9 +78,9 @@ fn may_start(state: &State<'_>, why: Linger) -> bool {
     }
 }
 
-/// What comes of a response that will not be whole is not kept, so nothing of it
-/// has to go to the temporary file first. (No thread is writing there: what one has
-/// written is collected before upstream is read.)
+/// Stops caching and storing a response that will not be whole, so that its data does
+/// not have to go to the temporary file first. (No thread is writing to the file: the
+/// result of a thread's write is collected before upstream is read.)
 pub(crate) fn keep_no_more(p: Pipe<'_>) {
     if !p.cacheable() {
         return;
@@ -88,24 +90,24 @@ pub(crate) fn keep_no_more(p: Pipe<'_>) {
     p.set_cacheable(false);
 }
 
-/// Whether a response for which upstream is finished ends before its time. nginx
-/// flushes the output then, but a filter may not pass that on, as that of SSI does
-/// not: so no filter is to postpone the last bytes.
+/// Whether a response is cut. nginx flushes the output at the end of a cut response,
+/// but a filter may not pass the flush on, as the filter of SSI does not: so no filter
+/// may postpone the last bytes.
 pub(crate) fn is_cut(p: Pipe<'_>) -> bool {
     let is_complete = p.upstream_done() || (p.upstream_eof() && p.length() == -1);
 
     !is_complete && p.state().is_some_and(|state| state.settings.extensions())
 }
 
-/// Whether to see what has become of what the output holds: nothing that follows
-/// makes it go on.
+/// Whether to follow up: after upstream was given up, no new data makes the output send
+/// what it holds.
 pub(crate) fn follows_up(p: Pipe<'_>) -> bool {
     p.busy().is_some() && reason(p).is_some()
 }
 
-/// Whether the output is to be flushed at the end of a turn: the output has been given
-/// everything, and no filter is to keep anything back. (Where the last bytes have told
-/// of the end, nginx flushes.)
+/// Whether to flush the output at the end of a turn: after upstream was given up and
+/// the output has been given everything, no filter may keep anything back. (nginx
+/// flushes when the last bytes have told of the end.)
 pub(crate) fn owes_flush(p: Pipe<'_>) -> bool {
     let Some((state, _)) = state(p).filter(|_| !p.upstream_finished()) else {
         return false;
@@ -116,12 +118,12 @@ pub(crate) fn owes_flush(p: Pipe<'_>) -> bool {
     may_flush && (!state.stream.is_flushed.get() || p.output_holds())
 }
 
-/// How the response ends, when the client has got everything; `None` as long as
-/// it has not.
+/// How the response ends after upstream was given up, once the client has got
+/// everything; `None` before that. Sets `upstream_error` after a time-out of upstream.
 pub(crate) fn end(p: Pipe<'_>) -> Option<Result<(), Abort>> {
     let (state, why) = state(p).filter(|_| !p.upstream_finished())?;
 
-    // A filter may hold a little without a word until it is flushed.
+    // Until the output is flushed, a filter may hold a little without saying so.
     let may_hold = p.output_holds() || !state.stream.is_flushed.get();
 
     if !p.downstream_error() && (is_at_work(p) || (may_hold && !p.client_ready())) {

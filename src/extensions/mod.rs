@@ -1,46 +1,47 @@
-//! What this pipe does beyond nginx's, one file for each thing. The files of the
+//! What this pipe does beyond nginx's, one file for each extension. The files of the
 //! algorithm (`pipe`, `read`, `write`, `spill`, `raw`) ask and tell the extensions at
 //! the seams of this table, and nowhere else. A pipe without a state, as with
 //! `event_pipe_extensions off`, gets nginx's answer at each seam.
 //!
-//! | who | seam | nginx | here |
+//! | asked by | seam | nginx | this pipe |
 //! |---|---|---|---|
 //! | pipe | `start_turn`, `end_turn` | nothing | counts, forgets the client's room, notes `r->aio` |
 //! | pipe | `stream::owes_flush` | no | a stream's output keeps nothing back |
 //! | pipe | `linger::owes_flush`, `linger::end` | the response ends at once | after upstream is given up, the client gets the rest first |
 //! | pipe | `timeouts::state`, `timeouts::time_upstream`, `timeouts::time_client` | each turn restarts both timers | each side's progress restarts its own |
 //! | read | `linger::start`, `linger::reason`, `linger::keep_no_more` | the response ends | nothing more is read |
-//! | read | `delay::stop_waiting` | nothing | upstream was delayed for the client: not any more |
+//! | read | `delay::stop_waiting` | nothing | the delay of upstream's read event for the client's sake is over |
 //! | read | `lend::waits_to_be_sent` | no | a loan is sent before more is received |
 //! | read | `counts::received`, `counts::queued` | nothing | counts |
-//! | read | `stream::goes_on`, `stream::seems_ended` | a buffer waits to be full | a stream's does not, nor the last of a response |
+//! | read | `stream::goes_on`, `stream::seems_ended` | a buffer waits to be full | a stream's buffer does not wait, nor does the last buffer of a response |
 //! | raw | `lend::borrow` | own buffers | a large buffer of the worker's |
-//! | raw | `lend::is_loan`, `lend::give_back` | the buffer is free | a loan is the worker's again |
+//! | raw | `lend::is_loan`, `lend::give_back` | the buffer is free | a loan goes back to the worker |
 //! | raw | `wide::bytes_to_expect` | one buffer at a time | as many as the socket has data for |
-//! | spill | `fallback::is_memory_only`, `stream::is_live` | spill | not after the disk failed, nor what has no end |
-//! | spill | `delay::wait` | at once | after `event_pipe_spill_delay` |
-//! | spill | `segments::choose_file`, `segments::used` | one file, all that was written | the next file, what is on disk |
-//! | spill | `segments::grown`, `segments::linked`, `counts::spilled` | nothing | notes |
+//! | spill | `fallback::is_memory_only`, `stream::is_live` | spill | no spill after the disk has failed, nor of a live stream |
+//! | spill | `delay::wait` | spills at once | spills after `event_pipe_spill_delay` |
+//! | spill | `segments::choose_file`, `segments::used` | one file; the limit is for all that was written | several segments; the limit is for what is on disk |
+//! | spill | `segments::grown`, `segments::linked`, `counts::spilled` | nothing | notes how much was spilled |
 //! | spill | `lend::is_loan` | `temp_file_write_size` | a loan is written as a whole |
 //! | spill | `fallback::go_on_without_disk` | the response ends | goes on in memory |
-//! | write | `busy::bytes`, `busy::sort` | walks `busy` | keeps its end and its size |
-//! | write | `wide::busy_limit`, `lend::is_loan` | the busy size | what the client takes; a loan is sent as a whole |
+//! | write | `busy::bytes`, `busy::sort` | walks `busy` | keeps the end and the size of `busy` |
+//! | write | `wide::busy_limit`, `lend::is_loan` | the busy size | a wide batch is as large as the client's room; a loan is sent as a whole |
 //! | write | `stream::follows_up`, `linger::follows_up` | no | the output is called again without new data |
-//! | write | `stream::before_output`, `stream::note_flush`, `counts::before_output`, `after_output` | nothing | flushes a stream's last; counts, notes what the client took |
-//! | write | `segments::done` | nothing | closes files that have been sent |
-//! | write | `linger::is_cut` | the last bytes may be postponed | not of a response that is cut |
-//! | write | `start_final_flush`, `end_final_flush` | nothing | counts; loans and files go back when they have been sent |
+//! | write | `stream::before_output`, `stream::note_flush`, `counts::before_output`, `after_output` | nothing | marks the last of a stream's data to be flushed; counts, notes how much of the client's room is used |
+//! | write | `segments::done` | nothing | closes segments that have been sent |
+//! | write | `linger::is_cut` | the last bytes may be postponed | the last bytes of a response that is cut are not postponed |
+//! | write | `start_final_flush`, `end_final_flush` | nothing | counts; loans and segments go back when they have been sent |
 //!
 //! Three rules:
 //!
 //! 1. A question (`is_`, `has_`, `may_`, `owes_`, ...) has no effect; what acts has the
 //!    name of an action.
 //! 2. An extension changes no chain of the pipe and calls no filter. Exceptions, by
-//!    their purpose: `busy` sorts, `segments` owns `p->temp_file`, `linger` the flags
-//!    of upstream, `timeouts` the timers.
+//!    their purpose: `busy` sorts chains, `segments` sets `p->temp_file`, `linger` sets
+//!    the flags of upstream, `timeouts` sets timers.
 //! 3. An extension uses handles of `nginx`, and extensions further down in this order:
 //!    `timeouts`; `counts`, `give_back`; `status`, `linger`, `lend`; `wide`, `segments`,
-//!    `busy`, `stream`, `delay`, `fallback`; `text`, `descriptors`, `filters`. It uses no file of the algorithm.
+//!    `busy`, `stream`, `delay`, `fallback`; `text`, `descriptors`, `filters`. An extension
+//!    uses no file of the algorithm.
 
 #![forbid(unsafe_code)]
 
@@ -63,7 +64,8 @@ pub(crate) mod wide;
 use crate::nginx::{Abort, Log, Pipe, State, Worker, off_t};
 use counts::FinalFlush;
 
-/// A turn of the pipe begins.
+/// Tells the extensions that a turn of the pipe begins. Makes the pipe's state in the
+/// first turn.
 pub(crate) fn start_turn(p: Pipe<'_>) {
     let Some(state) = p.open_state() else {
         return;
@@ -76,39 +78,43 @@ pub(crate) fn start_turn(p: Pipe<'_>) {
     wide::start_turn(state);
 }
 
-/// The request ends, and the pipe with it: the worker gets back what the pipe has of it.
+/// Gives the loan back to the worker, and closes the segments that are not nginx's,
+/// when the request ends.
 pub(crate) fn close(state: &State<'_>) {
     lend::give_back_any(state);
     segments::close_all(state);
 }
 
-/// A worker with so many connections starts.
+/// Prepares the extensions when a worker starts, whose limit of connections is
+/// `connections`.
 pub(crate) fn init_worker(worker: &Worker, connections: u64, log: Log<'_>) {
     descriptors::init_worker(worker, connections, log);
     filters::init_worker(worker);
 }
 
-/// A thread may have been given work for the request since the last turn, by whoever
-/// sends from its files: HTTP/2 does that between two turns, and it depends on the
-/// file's handler whether the pipe is told. (Differs from nginx, which asks the request
-/// only before the pipe writes.)
+/// Notes whether a thread works for the request. Somebody who sends from the request's
+/// files may have given work to a thread since the last turn: HTTP/2 does so between
+/// two turns, and the file's handler decides whether the pipe is told. (Differs from
+/// nginx, which asks the request only before the pipe writes.)
 #[cfg(ngx_threads)]
 fn note_aio(p: Pipe<'_>) {
     p.set_aio(p.request_aio());
 }
 
-/// A turn of the pipe ends.
+/// Tells the extensions that a turn of the pipe ends, with its result.
 pub(crate) fn end_turn(p: Pipe<'_>, result: Result<(), Abort>) {
     counts::end_turn(p, result);
 }
 
-/// The output was given a batch of `bytes`, and what it has sent is sorted out.
+/// Tells the extensions that the output was given a batch of `bytes`, and that sent
+/// buffers have been sorted into `free`.
 pub(crate) fn after_output(p: Pipe<'_>, bytes: off_t, exceeds_busy_size: bool) {
     counts::after_output(p);
     wide::after_output(p, bytes, exceeds_busy_size);
 }
 
-/// Upstream is finished: the output is about to be given all there is.
+/// Tells the extensions that the final flush begins: upstream is finished, and the
+/// output is about to be given all there is.
 pub(crate) fn start_final_flush<'p>(p: Pipe<'p>) -> Option<FinalFlush<'p>> {
     let flush = counts::start_final_flush(p);
 
@@ -117,7 +123,7 @@ pub(crate) fn start_final_flush<'p>(p: Pipe<'p>) -> Option<FinalFlush<'p>> {
     flush
 }
 
-/// The output has been given all there is.
+/// Tells the extensions that the output has been given all there is.
 pub(crate) fn end_final_flush<'p>(p: Pipe<'p>, flush: Option<FinalFlush<'p>>) {
     counts::end_final_flush(p, flush);
     give_back::end_final_flush(p);

@@ -1,21 +1,21 @@
-//! `event_pipe_spill_segments`: a response that is not kept is spilled to several
-//! temporary files, one after the other, and each is closed when all of it has been
-//! sent. So `max_temp_file_size` limits what is on disk at a time. (Under nginx there
-//! is one file, and the limit is for all that was ever written to it: then upstream
-//! waits until the client has the whole file.)
+//! `event_pipe_spill_segments`: a response that is not cacheable is spilled to several
+//! temporary files, its segments, one after the other, and each is closed when all of
+//! its data has been sent. So `max_temp_file_size` limits what is on disk at a time.
+//! (Under nginx there is one file, and the limit is for all that was ever written to
+//! the file: then upstream waits until the client has the whole file.)
 //!
-//! No byte of a file is ever written again, because the kernel may still be
-//! sending it. It keeps what it needs of a file that is closed.
+//! No byte of a file is ever written again, because the kernel may still be sending
+//! that byte. The kernel keeps what it needs of a file that is closed.
 //!
-//! Who may still hold a file whose file buffers have all been sent: a filter that
-//! has taken a buffer for done and refers to its file nevertheless. The copy filter
-//! does so, and says when; of nginx's other filters none does; of filters that are
-//! not nginx's it is not known. Where it is not known (`may_close`), the file
-//! stays open until the request ends, and there is no other one.
+//! A file may still be needed when all of its file buffers have been sent: a filter may
+//! have taken a buffer's data and refer to the file nevertheless. The copy filter does
+//! so, and says when; none of nginx's other filters does; of filters that are not
+//! nginx's it is not known. Where it is not known (`may_close`), the file stays open
+//! until the request ends, and there is no other file.
 //!
-//! A file takes a descriptor that nginx would not need, so there are no more of them
-//! in a worker than it has in addition to those (`descriptors`); without one, a
-//! response goes on with the file it has.
+//! Each file after the first takes a descriptor that nginx would not need, so a worker
+//! has no more of these files than it can spare descriptors (`descriptors`). Without a
+//! descriptor, a response goes on with the file that it has.
 
 #![forbid(unsafe_code)]
 
@@ -27,11 +27,13 @@ use crate::nginx::{
     Abort, Buf, Link, Links, Log, Pipe, Pool, Segment, State, TempFile, off_t, update, worker,
 };
 
-/// How large a file becomes, as a part of the limit and at the most.
+/// The size at which a file is full: this part of `max_temp_file_size`, but at most
+/// `LARGEST` bytes.
 const PARTS: off_t = 8;
 const LARGEST: off_t = 64 << 20;
 
-/// Bytes of the pool of a file: for its name, and for what closes it.
+/// The size in bytes of the pool that a file has: for the file's name, and for what
+/// closes the file.
 const POOL: usize = 512;
 
 /// The state of a pipe that spills to segments.
@@ -40,26 +42,26 @@ fn state<'p>(p: Pipe<'p>) -> Option<&'p State<'p>> {
         .filter(|state| !p.cacheable() && state.segments.oldest.get().is_some())
 }
 
-/// The sizes for a pipe's directives.
+/// The size at which a file is full, and the reserve, in bytes.
 fn sizes(p: Pipe<'_>) -> (off_t, off_t) {
     sizes_for(p.max_temp_file_size(), p.temp_file_write_size() as off_t)
 }
 
-/// The size at which a file is full, and the reserve, in bytes: unsent data may use
-/// only the limit without the reserve. A file frees its disk space as a whole, so
-/// without a reserve, upstream would stall until all of one file is sent.
+/// The size at which a file is full, and the reserve, in bytes: unsent data may use the
+/// limit without the reserve only. A file frees its disk space as a whole, so without a
+/// reserve, upstream would stall until all of one file is sent.
 fn sizes_for(limit: off_t, write_size: off_t) -> (off_t, off_t) {
     let size = (limit / PARTS).min(LARGEST).max(write_size);
 
-    // With a very small limit, one file is sent as a whole before the next.
+    // With a very small limit, one file is sent as a whole before the next is written.
     let reserve = if size <= limit / 2 { size } else { 0 };
 
     (size, reserve)
 }
 
-/// Chooses the file for what is spilled next: starts a new one when the current one is
-/// full. Without memory or a descriptor for a new one, the current file grows on.
-/// (nginx: there is one file.)
+/// Chooses the file for the next spill: starts a new one when the current one is full.
+/// Without memory or a descriptor for a new one, the current file grows on. (nginx:
+/// there is one file.)
 pub(crate) fn choose_file(p: Pipe<'_>) {
     let Some(state) = begin(p) else {
         return;
@@ -75,7 +77,8 @@ pub(crate) fn choose_file(p: Pipe<'_>) {
     }
 }
 
-/// The first segment is nginx's file, before anything is in it.
+/// Makes nginx's file the first segment, before anything is written to it. `None` if
+/// the pipe has no segments.
 fn begin<'p>(p: Pipe<'p>) -> Option<&'p State<'p>> {
     let state = p
         .state()
@@ -103,8 +106,8 @@ fn new_segment<'p>(p: Pipe<'p>, file: TempFile<'p>, is_own: bool) -> Option<&'p 
     })
 }
 
-/// Whether a new file is due: because of its size, or because all that is in
-/// this one has been sent and it has no room for a whole write.
+/// Whether the current file is full: because of its size, or because all of its data
+/// has been sent and it has no room for a whole write.
 fn is_full(p: Pipe<'_>, last: &Segment<'_>) -> bool {
     let (size, _) = sizes(p);
     let written = last.file.offset();
@@ -114,20 +117,21 @@ fn is_full(p: Pipe<'_>, last: &Segment<'_>) -> bool {
         || (written > 0 && last.awaited.get() == 0 && with_write > p.max_temp_file_size())
 }
 
-/// Whether there may be another file.
+/// Whether the response may have another file after the current one.
 fn may_follow(p: Pipe<'_>, state: &State<'_>) -> bool {
     !state.segments.is_last_file.get() && descriptors::is_one_left() && may_close(p, state)
 }
 
-/// Whether nobody refers to a file any more once the pipe's file buffers of it are sent;
-/// false also if that is not known.
+/// Whether nobody refers to a file any more once the pipe's file buffers of that file
+/// are sent; false also if that is not known.
 fn may_close(p: Pipe<'_>, state: &State<'_>) -> bool {
     let are_filters_known = !worker().has_unknown_filter.get() || state.settings.forces_segments();
 
     are_filters_known && p.may_close()
 }
 
-/// Takes a spare segment, or a new one, to write to from now on.
+/// Opens a spare segment, or a new one, to which spills are written from now on. `None`
+/// if there is no memory, no descriptor, or no other file may be.
 fn follow<'p>(p: Pipe<'p>, state: &'p State<'p>) -> Option<()> {
     if !may_follow(p, state) {
         return None;
@@ -143,7 +147,8 @@ fn follow<'p>(p: Pipe<'p>, state: &'p State<'p>) -> Option<()> {
     };
 
     if open(next, p.log()).is_err() {
-        // That has been logged, once for the response.
+        // The failure has been logged. No other file is tried, so it is logged once for
+        // a response.
         state.segments.is_last_file.set(true);
         return None;
     }
@@ -157,8 +162,8 @@ fn follow<'p>(p: Pipe<'p>, state: &'p State<'p>) -> Option<()> {
     Some(())
 }
 
-/// How many bytes of the limit are used: those on disk, or if that is more, those that
-/// wait to be sent and the reserve. (nginx: those of the file.)
+/// How many bytes of the limit are used: those on disk, or if that is more, the unsent
+/// bytes and the reserve. (nginx: the bytes written to its file.)
 pub(crate) fn used<'p>(p: Pipe<'p>, file: TempFile<'p>) -> off_t {
     let Some(state) = state(p) else {
         return file.offset();
@@ -176,8 +181,8 @@ pub(crate) fn used<'p>(p: Pipe<'p>, file: TempFile<'p>) -> off_t {
     on_disk.max(unsent.saturating_add(reserve))
 }
 
-/// What is sent comes from the oldest file, in its order. (Others of which
-/// nothing is awaited are closed.)
+/// How many bytes of the files have been sent: only the oldest file can be sent in
+/// part, because files are sent in their order and closed when they are sent.
 fn sent_of_oldest<'p>(p: Pipe<'p>, state: &State<'p>) -> off_t {
     let oldest = state.segments.oldest.get();
 
@@ -197,22 +202,22 @@ fn sent_of<'p>(p: Pipe<'p>, oldest: &Segment<'p>) -> off_t {
         .map_or(0, Buf::file_pos)
 }
 
-/// Notes that the current file has grown by so many bytes.
+/// Notes that the current file has grown by `size` bytes.
 pub(crate) fn grown(p: Pipe<'_>, size: off_t) {
     if let Some(state) = state(p) {
         update(&state.segments.on_disk, |bytes| bytes.wrapping_add(size));
     }
 }
 
-/// Notes that there is one more file buffer of the current file.
+/// Notes that one more file buffer of the current file is awaited.
 pub(crate) fn linked(p: Pipe<'_>) {
     if let Some(last) = state(p).and_then(|state| state.segments.last.get()) {
         update(&last.awaited, |bufs| bufs.wrapping_add(1));
     }
 }
 
-/// A file buffer has been sent, or nobody wants it any more: closes its file if that
-/// was the last one. (nginx: nothing.)
+/// Notes that a file buffer has been sent or thrown away, and closes its file if no
+/// file buffer of the file is awaited any more. (nginx: nothing.)
 pub(crate) fn done<'p>(p: Pipe<'p>, buf: Buf<'p>) {
     let Some(state) = state(p) else {
         return;
@@ -228,15 +233,16 @@ pub(crate) fn done<'p>(p: Pipe<'p>, buf: Buf<'p>) {
     }
 }
 
-/// Nothing more is written: the last file need not stay open either.
+/// Closes the files that have been sent, the last one included, as nothing more is
+/// written.
 pub(crate) fn finish(p: Pipe<'_>) {
     if let Some(state) = state(p) {
         close_sent(p, state);
     }
 }
 
-/// Closes the oldest files as long as nothing of them is awaited and nobody else
-/// refers to them, but never the one that is written to.
+/// Closes the oldest files as long as no file buffer of them is awaited and nobody else
+/// refers to them, but never the file that is written to.
 fn close_sent<'p>(p: Pipe<'p>, state: &State<'p>) {
     let segments = &state.segments;
 
@@ -257,8 +263,8 @@ fn close_sent<'p>(p: Pipe<'p>, state: &State<'p>) {
         update(&segments.on_disk, |bytes| bytes.wrapping_sub(freed));
         close(oldest, p.pool());
 
-        // A build for debugging never has a file where a closed one was: whoever
-        // still refers to that gets an error.
+        // A build for debugging never opens a file in the place of a closed one:
+        // whoever still refers to the closed file gets an error.
         if oldest.is_own && cfg!(not(ngx_debug)) {
             oldest.file.set_offset(0);
             oldest.next.set(segments.spare.replace(Some(oldest)));
@@ -266,8 +272,8 @@ fn close_sent<'p>(p: Pipe<'p>, state: &State<'p>) {
     }
 }
 
-/// Creates the file of a segment. nginx's own is opened by nginx when it writes there
-/// first.
+/// Creates and opens the file of a segment, except nginx's: nginx opens its file itself
+/// when it writes there first.
 fn open<'p>(segment: &Segment<'p>, log: Log<'p>) -> Result<(), Abort> {
     descriptors::check()?;
 
@@ -284,7 +290,7 @@ fn open<'p>(segment: &Segment<'p>, log: Log<'p>) -> Result<(), Abort> {
     Ok(())
 }
 
-/// Closes the file of a segment, to which nobody may refer any more.
+/// Closes the file of a segment. Nobody may refer to the file any more.
 fn close<'p>(segment: &Segment<'p>, request_pool: Pool<'p>) {
     if segment.is_own {
         close_own(segment);
@@ -302,7 +308,7 @@ fn close_own(segment: &Segment<'_>) {
     }
 }
 
-/// The request ends: closes all files but nginx's.
+/// Closes all files but nginx's, when the request ends.
 pub(crate) fn close_all(state: &State<'_>) {
     let mut next = state.segments.oldest.get();
 

@@ -1,6 +1,6 @@
-//! What responses have cost: the totals of all workers, which `event_pipe_status` shows
-//! as JSON or for Prometheus, and the variables of one response. (nginx has nothing like
-//! it.)
+//! The totals: the counts of the responses of all workers, which `event_pipe_status`
+//! shows as JSON or for Prometheus. And the variables, which show the counts of one
+//! response. (nginx has neither.)
 //!
 //! Configurations and dashboards depend on every name and on the form of the texts.
 
@@ -17,13 +17,14 @@ pub(crate) const STATUS_LEN: usize = 8 * 1024;
 /// More bytes than the text of any variable ever has.
 pub(crate) const VARIABLE_LEN: usize = 32;
 
-/// What one response has cost: when it is over, or until now.
+/// The counts of one response: when the response is over, or until now.
 pub(crate) struct Response {
     /// Bytes received from upstream, framing included.
     pub(crate) received: u64,
     /// Bytes of the body given to the output filter.
     pub(crate) passed: u64,
-    /// Bytes written to temporary files, if not for a cache or store.
+    /// Bytes written to temporary files because the client was slow, not for a cache or
+    /// store.
     pub(crate) spilled: u64,
     /// How many times upstream was held back.
     pub(crate) blocked_count: u64,
@@ -49,8 +50,9 @@ pub(crate) struct Response {
     pub(crate) end: End,
 }
 
-/// What all responses that are over have cost together, in shared memory. Zero in each
-/// field is the start. A total that exceeds 64 bits starts again from zero.
+/// The totals: the counts of all responses that are over, of all workers together, in
+/// shared memory. All fields start as zero. A total that exceeds 64 bits starts again
+/// from zero.
 #[repr(C)]
 #[cfg_attr(test, derive(Debug, Default, PartialEq))]
 pub(crate) struct Totals {
@@ -70,27 +72,29 @@ pub(crate) struct Totals {
     loans: u64,
     lent: u64,
     peak: u64,
-    /// Responses by their peak: up to each of [`PEAK_LIMITS`], and more.
+    /// How many responses had a peak up to each of [`PEAK_LIMITS`] and above the limit
+    /// before; the last number is of those above all limits.
     peaks: [u64; PEAK_LIMITS.len() + 1],
-    /// Shares of the buffers that were allocated, in thousandths.
+    /// The sum of the responses' shares, each in thousandths: buffers that were
+    /// allocated, as a part of those that may be.
     share: u64,
-    /// Responses by their share: up to each of [`SHARE_LIMITS`].
+    /// How many responses had a share up to each of [`SHARE_LIMITS`] and above the
+    /// limit before.
     shares: [u64; SHARE_LIMITS.len()],
-    /// Responses by their end, in the order of [`ENDS`].
+    /// How many responses had each end, in the order of [`ENDS`].
     ends: [u64; ENDS.len()],
 }
 
-/// Bytes that have waited: none, up to 1k, 2k, 4k, ... 1g.
+/// The limits of peaks, in bytes: 0, 1k, 2k, 4k, ... 1g.
 const PEAK_LIMITS: [u64; 22] = [
     0, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576, 2097152,
     4194304, 8388608, 16777216, 33554432, 67108864, 134217728, 268435456, 536870912, 1073741824,
 ];
 
-/// Buffers allocated of those that may be: none, up to one eighth, two, ... all; in
-/// thousandths.
+/// The limits of shares, in thousandths: none of the buffers, one eighth, two, ... all.
 const SHARE_LIMITS: [u64; 9] = [0, 125, 250, 375, 500, 625, 750, 875, 1000];
 
-/// The ends, each at the place of its number.
+/// All ends, each at the index that is its number.
 const ENDS: [End; 8] = [
     End::Aborted,
     End::Complete,
@@ -103,7 +107,7 @@ const ENDS: [End; 8] = [
 ];
 
 impl Totals {
-    /// Adds a response that is over.
+    /// Adds the counts of a response that is over.
     pub(crate) fn add(&mut self, response: &Response) {
         increase(&mut self.responses, 1);
         increase(&mut self.received, response.received);
@@ -141,7 +145,7 @@ fn increase_one(counts: &mut [u64], index: usize) {
     }
 }
 
-/// Which of `peaks` a response with this peak belongs to.
+/// The index in `peaks` of a response with this peak.
 fn peak_bucket(peak: u64) -> usize {
     PEAK_LIMITS
         .iter()
@@ -149,13 +153,13 @@ fn peak_bucket(peak: u64) -> usize {
         .unwrap_or(PEAK_LIMITS.len())
 }
 
-/// The part of `max` that `buffers` are, in thousandths, rounded down.
+/// `buffers` as a part of `max`, in thousandths, rounded down; 0 if `max` is 0.
 fn share(buffers: u64, max: u64) -> u64 {
     buffers.saturating_mul(1000).checked_div(max).unwrap_or(0)
 }
 
-/// Which of `shares` a response with so many buffers belongs to: the eighths of `max`
-/// that `buffers` are, rounded up.
+/// The index in `shares` of a response that has allocated `buffers` of `max` raw
+/// buffers: the eighths of `max` that `buffers` are, rounded up.
 fn share_bucket(buffers: u64, max: u64) -> usize {
     const ALL: u64 = SHARE_LIMITS.len() as u64 - 1;
 
@@ -180,8 +184,9 @@ fn name(end: End) -> &'static str {
     }
 }
 
-/// Appends the variable of a number: `$event_pipe_spilled` is 0, the others follow in the
-/// order of the table in `docs/metrics.md`. There is nothing to append for other numbers.
+/// Appends the value of the variable with this number: `$event_pipe_spilled` is 0, the
+/// others follow in the order of the table in `docs/metrics.md`. Appends nothing for
+/// other numbers.
 pub(crate) fn variable(response: &Response, number: usize, text: &mut Text<'_>) {
     match number {
         0 => text.number(response.spilled),
@@ -198,37 +203,39 @@ pub(crate) fn variable(response: &Response, number: usize, text: &mut Text<'_>) 
     };
 }
 
-/// Whether the variable of a number is a time, which goes on between two turns.
+/// Whether the variable with this number is a time, which grows between two turns as
+/// well.
 pub(crate) fn is_time(number: usize) -> bool {
     matches!(number, 5 | 6)
 }
 
-/// One of the things that the status shows.
+/// A number, or a group of numbers, that the status shows under one name.
 struct Metric {
     name: &'static str,
     help: &'static str,
     value: Value,
 }
 
-/// Where a metric has its value, and what kind of value that is.
+/// How a metric gets its value from the totals, and what kind of value that is.
 enum Value {
-    /// One number, which only grows.
+    /// One number, which only grows, and what it counts.
     Counter(Unit, fn(&Totals) -> u64),
-    /// Responses by something that was measured of each.
+    /// Responses in buckets, by something that was measured of each response.
     Histogram(fn(&Totals) -> Histogram<'_>),
-    /// Responses by their end.
+    /// How many responses had each end.
     Ends,
 }
 
-/// Responses by something that was measured of each.
+/// Responses in buckets, by something that was measured of each response.
 struct Histogram<'t> {
-    /// What was measured is counted in this unit, and so are its limits.
+    /// The unit of the limits and of the sum.
     unit: Unit,
     limits: &'static [u64],
-    /// Responses up to each limit and above the limit before; then, if there is one
-    /// count more, those above the last limit.
+    /// How many responses measured up to each limit and above the limit before. If
+    /// there is one number more than there are limits, the last is of the responses
+    /// above all limits.
     counts: &'t [u64],
-    /// What was measured, of all responses together.
+    /// The sum of what was measured of all responses.
     sum: u64,
 }
 
@@ -334,7 +341,7 @@ pub(crate) enum Format {
     Prometheus,
 }
 
-/// Appends the status: at most [`STATUS_LEN`] bytes.
+/// Appends the status in a format, at most [`STATUS_LEN`] bytes.
 pub(crate) fn render(totals: &Totals, format: Format, text: &mut Text<'_>) {
     match format {
         Format::Json => json(totals, text),
@@ -442,7 +449,7 @@ fn prometheus_ends(metric: &Metric, totals: &Totals, text: &mut Text<'_>) {
 }
 
 impl Metric {
-    /// Appends the lines with the help and the type.
+    /// Appends the lines with the metric's help and type, for Prometheus.
     fn head(&self, suffix: &str, kind: &str, text: &mut Text<'_>) {
         text.add("# HELP ");
         self.line(suffix, text);
@@ -453,14 +460,15 @@ impl Metric {
         text.add(" ").add(kind).add("\n");
     }
 
-    /// Appends the name that Prometheus knows the metric by, and what follows it.
+    /// Appends the name that Prometheus knows the metric by, and then `rest`.
     fn line(&self, rest: &str, text: &mut Text<'_>) {
         text.add("nginx_event_pipe_").add(self.name).add(rest);
     }
 }
 
 impl Histogram<'_> {
-    /// The limit and the count of each bucket. A bucket without a limit is the last one.
+    /// The limit of each bucket, and how many responses are in it. The last bucket may
+    /// have no limit.
     fn buckets(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
         let limits = self.limits.iter().copied().map(Some);
 
@@ -470,7 +478,7 @@ impl Histogram<'_> {
     }
 }
 
-/// The name of each end, and how many responses have ended so.
+/// The name of each end, and how many responses had that end.
 fn ends(totals: &Totals) -> impl Iterator<Item = (&'static str, u64)> {
     ENDS.into_iter().map(name).zip(totals.ends)
 }
@@ -571,7 +579,6 @@ mod tests {
         (0..10).map(variable).collect()
     }
 
-    /// The kept texts are those of the first version, which was written in C.
     #[test]
     fn totals_do_not_wrap_at_4_gib() {
         let bytes: u64 = 3 << 30;
@@ -598,6 +605,7 @@ mod tests {
         assert_eq!(sums, [6 << 30; 5]);
     }
 
+    /// The texts in `golden` are those of the first version, which was written in C.
     #[test]
     fn texts_are_the_kept_ones() {
         let totals = different();
@@ -609,8 +617,8 @@ mod tests {
         assert_eq!(status(&totals, Format::Prometheus), prometheus);
     }
 
-    /// No number has more digits than the largest one. Where Prometheus adds counts up,
-    /// the sums of the largest ones have as many digits.
+    /// No number has more digits than the largest one, `u64::MAX`. In buckets of
+    /// Prometheus, which sum up others, the sums have no more digits.
     #[test]
     fn no_text_is_too_long() {
         let totals = all(u64::MAX);

@@ -1,11 +1,11 @@
-//! Writes a text into memory of a fixed size, without Rust's own formatting: that can
-//! panic, and no panic may be reached.
+//! Writes a text into memory of a fixed size, without Rust's own formatting: Rust's
+//! formatting can panic, and no panic may be reached.
 
 #![forbid(unsafe_code)]
 
 use core::slice::IterMut;
 
-/// A text in memory of the caller's. What exceeds that memory is dropped.
+/// A text in memory of the caller's. What exceeds the memory is dropped.
 pub(crate) struct Text<'m> {
     len: usize,
     room: IterMut<'m, u8>,
@@ -16,8 +16,8 @@ pub(crate) struct Text<'m> {
 pub(crate) enum Unit {
     /// Whole things: bytes, responses, reads.
     One,
-    /// Thousandths of a thing, as milliseconds are of seconds. The text has the things,
-    /// with three decimals.
+    /// Thousandths of a thing, as milliseconds are of seconds. The text shows whole
+    /// things with three decimals.
     Thousandth,
 }
 
@@ -45,7 +45,7 @@ impl<'m> Text<'m> {
         self.digits(number, 1)
     }
 
-    /// Appends a number that counts `unit`.
+    /// Appends a number that counts things or thousandths, as `unit` says.
     pub(crate) fn value(&mut self, unit: Unit, number: u64) -> &mut Self {
         match unit {
             Unit::One => self.number(number),

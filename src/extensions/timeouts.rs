@@ -1,31 +1,33 @@
-//! `event_pipe_separate_timeouts`: how long either side is waited for. A timer is
-//! restarted when its own side has made progress, and left alone when only the other
-//! has. (Under nginx, whatever happens on either side restarts both.)
+//! `event_pipe_separate_timeouts`: how long either side is waited for. A side's timer
+//! is restarted when that side has made progress, and left alone when only the other
+//! side has. (Under nginx, whatever happens on either side restarts both timers.)
 //!
 //! A peer makes progress when it takes or sends something at its own end, below the
 //! buffers of TLS, of HTTP/2 and of the socket. The pipe hears of those buffers only
-//! when they are full or empty. So while the client is waited for, its progress is
-//! looked at between the turns as well: at every sixteenth of `send_timeout`. A
-//! client that takes nothing is given up after that time and a sixteenth of it at the
-//! latest. This goes on when the pipe is at its end, until the client has everything.
-//! Where there is no way to tell what the client does, its timer is nginx's.
+//! when they are full or empty. So while the client is waited for, the watch looks at
+//! the client's progress between the turns as well, every sixteenth of `send_timeout`.
+//! A client that takes nothing is given up after `send_timeout` and a sixteenth of
+//! `send_timeout` at the latest. The watch goes on after the last turn, until the
+//! client has everything. Where there is no way to tell what the client does, the
+//! client's timer is nginx's.
 //!
 //! As long as the client has something to take, upstream's event has no timer, because
-//! that would end the response. Instead the watch gives upstream up in time (`linger`).
+//! the end of that timer would end the response. Instead the watch gives upstream up in
+//! time (`linger`).
 
 #![forbid(unsafe_code)]
 
 use crate::extensions::{give_back, linger};
 use crate::nginx::{Connection, Linger, Pipe, State, clock, ngx_msec_t};
 
-/// What the client has done since it was last looked at.
+/// What the client has done since the pipe last looked at the client's progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// Nothing.
+    /// The client has taken nothing.
     Nothing,
     /// The client has taken something.
     Made,
-    /// There is no way to tell.
+    /// There is no way to tell what the client has done.
     Unknown,
 }
 
@@ -35,7 +37,7 @@ pub(crate) fn state<'p>(p: Pipe<'p>) -> Option<&'p State<'p>> {
     p.state().filter(|state| state.settings.separate_timeouts())
 }
 
-/// Times upstream at the end of a turn.
+/// Sets, keeps or stops upstream's timer at the end of a turn.
 pub(crate) fn time_upstream<'p>(p: Pipe<'p>, state: &State<'p>, upstream: Connection<'p>) {
     let event = upstream.read();
     let since = &state.timeouts.upstream_since;
@@ -46,7 +48,7 @@ pub(crate) fn time_upstream<'p>(p: Pipe<'p>, state: &State<'p>, upstream: Connec
     }
 
     if event.delayed() {
-        // The timer is that of a rate limit, or of the wait before spilling.
+        // A rate limit has set this timer, or `event_pipe_spill_delay`.
         return;
     }
 
@@ -62,20 +64,20 @@ pub(crate) fn time_upstream<'p>(p: Pipe<'p>, state: &State<'p>, upstream: Connec
     }
 }
 
-/// Whether upstream has sent anything since the last call of this function, be it a
-/// part of what TLS needs.
+/// Whether upstream has sent anything since the last call of this function, even if
+/// only TLS needs what was sent. Notes how much upstream has sent.
 fn upstream_progressed<'p>(p: Pipe<'p>, state: &State<'p>, upstream: Connection<'p>) -> bool {
     let received = p.read_length().wrapping_add(upstream.tls_received());
 
     state.timeouts.received.replace(received) != received
 }
 
-/// Times the client at the end of a turn.
+/// Sets, keeps or stops the client's timer at the end of a turn, and starts the watch.
 pub(crate) fn time_client<'p>(p: Pipe<'p>, state: &State<'p>, downstream: Connection<'p>) {
     let event = downstream.write();
 
     if event.delayed() {
-        // The timer is that of a rate limit.
+        // A rate limit has set this timer.
         return;
     }
 
@@ -86,7 +88,7 @@ pub(crate) fn time_client<'p>(p: Pipe<'p>, state: &State<'p>, downstream: Connec
     let progress = client_progress(p, state);
 
     if progress == Progress::Made {
-        // Under HTTP/2, that of the connection as well.
+        // Under HTTP/2, this restarts the timer of the connection as well.
         p.restart_send_timer();
     }
 
@@ -97,7 +99,8 @@ pub(crate) fn time_client<'p>(p: Pipe<'p>, state: &State<'p>, downstream: Connec
     p.watch(give_back::interval(p));
 }
 
-/// What the client has done since the last call of this function.
+/// What the client has done since the last call of this function. Notes how far the
+/// client is.
 fn client_progress(p: Pipe<'_>, state: &State<'_>) -> Progress {
     let client = &state.timeouts.client;
     let before = client.get();
@@ -112,12 +115,14 @@ fn client_progress(p: Pipe<'_>, state: &State<'_>) -> Progress {
     }
 }
 
-/// What is left of a time-out that has begun at `since`.
+/// How much is left of a time-out that has begun at `since`, in milliseconds.
 fn left(since: ngx_msec_t, timeout: ngx_msec_t) -> ngx_msec_t {
     timeout.saturating_sub(clock().wrapping_sub(since))
 }
 
-/// Between two turns of the pipe, and after the last one: looks after both sides.
+/// Runs the watch, between two turns of the pipe and after the last turn: gives back
+/// what has been sent, restarts the client's timer after progress, and gives upstream
+/// up if its time is over.
 pub(crate) fn look(p: Pipe<'_>) {
     let Some(state) = p.state() else {
         return;
@@ -137,19 +142,19 @@ pub(crate) fn look(p: Pipe<'_>) {
     }
 }
 
-/// Restarts the client's timer if it has taken something. Tells whether it is
-/// still waited for.
+/// Restarts the client's timer if the client has taken something. Tells whether the
+/// client is still waited for.
 fn look_at_client(p: Pipe<'_>, state: &State<'_>) -> bool {
     if client_progress(p, state) == Progress::Made {
         p.restart_send_timer();
     }
 
-    // A rate limit's timer runs as well.
+    // The timer may also be a rate limit's; looking on does no harm then.
     p.downstream().write().timer_set()
 }
 
-/// Gives upstream up if its time is over, unless it has nothing more to bring: then
-/// it is a thread that is waited for.
+/// Gives upstream up if its time is over. Does nothing if upstream has nothing more to
+/// bring: then a thread is waited for, not upstream.
 fn look_at_upstream(p: Pipe<'_>, state: &State<'_>) {
     let is_over = !p.has_upstream() || p.upstream_finished();
 
@@ -165,7 +170,7 @@ fn look_at_upstream(p: Pipe<'_>, state: &State<'_>) {
 
     match left(state.timeouts.upstream_since.get(), p.read_timeout()) {
         0 if linger::start(p, Linger::Timeout) => p.give_up_upstream(),
-        // Nothing is owed to the client any more: nginx ends the response.
+        // The client has got everything: nginx ends the response.
         0 => event.add_timer(0),
         left => p.watch(left),
     }

@@ -1,22 +1,23 @@
 //! `event_pipe_wide`: reads and writes more at once than nginx does, in the same
 //! memory, so that a body takes fewer system calls.
 //!
-//! nginx allocates one buffer at a time and reads into it, however much waits in the
-//! socket. And nginx hands to the output no more than the busy size at a time,
+//! nginx allocates one buffer at a time and reads into that buffer, however much waits
+//! in the socket. And nginx gives the output no more than the busy size at a time,
 //! however much the client would take.
 
 #![forbid(unsafe_code)]
 
 use crate::nginx::{Connection, Pipe, State, off_t};
 
-/// The state of a pipe that may read and write wide.
+/// The state of a pipe that may send wide batches.
 pub(crate) fn state<'p>(p: Pipe<'p>) -> Option<&'p State<'p>> {
     p.state()
         .filter(|state| state.settings.wide() && !state.wide.is_overestimated.get())
 }
 
-/// How many bytes are worth new buffers: those that wait in upstream's socket and may
-/// be read. (nginx: as many as one buffer takes, so 0 more.)
+/// For how many bytes the pipe may allocate buffers before it reads: those that wait in
+/// upstream's socket, within `limit` if that is not 0. (nginx: 0, as it allocates one
+/// buffer at a time.)
 pub(crate) fn bytes_to_expect<'p>(p: Pipe<'p>, upstream: Connection<'p>, limit: off_t) -> off_t {
     if p.state().is_none_or(|state| !state.settings.wide()) {
         return 0;
@@ -46,8 +47,8 @@ pub(crate) fn busy_limit(p: Pipe<'_>) -> isize {
         .max(p.busy_size())
 }
 
-/// How many bytes the client takes at once; 0 if that cannot be known. Asks the
-/// kernel, once a turn, and again when most of the room has been used.
+/// The client's room in bytes; 0 if it is not known. Asks the kernel once a turn, and
+/// again when most of the room has been used.
 pub(crate) fn ask_room(p: Pipe<'_>, state: &State<'_>) -> usize {
     let wide = &state.wide;
 
@@ -58,14 +59,14 @@ pub(crate) fn ask_room(p: Pipe<'_>, state: &State<'_>) -> usize {
     wide.room.get()
 }
 
-/// The room of an earlier turn is not true any more.
+/// Forgets the client's room when a turn begins.
 pub(crate) fn start_turn(state: &State<'_>) {
     state.wide.is_room_known.set(false);
 }
 
-/// Notes that the output was given a batch of `bytes`. If a batch larger than the busy
-/// size has left something in `busy`, the kernel's figure is too high for this client:
-/// the rest of the response stays within the busy size.
+/// Notes that the output was given a batch of `bytes`. If a wide batch has left
+/// something in `busy`, the kernel's figure is too high for this client: batches stay
+/// within the busy size for the rest of the response.
 pub(crate) fn after_output(p: Pipe<'_>, bytes: off_t, exceeds_busy_size: bool) {
     let Some(wide) = p.state().map(|state| &state.wide) else {
         return;
@@ -92,7 +93,8 @@ fn room_after(
     exceeds_busy_size: bool,
 ) -> Option<usize> {
     if !exceeds_busy_size && room <= busy_size {
-        // Too little to exceed the busy size: not worth a system call in this turn.
+        // The room is too little for a wide batch: not worth another system call in
+        // this turn.
         return Some(0);
     }
 

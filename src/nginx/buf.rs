@@ -8,17 +8,17 @@ use core::ptr::NonNull;
 use super::bindings::{ngx_buf_t, ngx_buf_tag_t, ngx_chain_t, ngx_file_t, off_t, u_char};
 use super::handle::handle;
 
-/// A byte's address in a buffer. The pipe compares and moves such addresses,
-/// it never looks at the bytes.
+/// A byte's address in a buffer. The pipe compares and moves such addresses, and never
+/// reads or writes the bytes.
 pub(crate) type Address = *mut u_char;
 
 handle! {
     /// A buffer, `ngx_buf_t`.
     ///
-    /// A *raw* buffer owns memory that upstream's bytes are received into. A
-    /// *shadow* buffer describes a part of a raw buffer's memory; an input
-    /// filter makes one or more of them from each raw buffer that it is given.
-    /// A *file* buffer describes a part of the temporary file.
+    /// A *raw* buffer owns memory that upstream's bytes are received into. A *shadow*
+    /// buffer describes a part of a raw buffer's memory; an input filter makes one or
+    /// more shadows of each raw buffer that it is given. A *file* buffer describes a
+    /// part of a temporary file.
     Buf => ngx_buf_t;
 
     /// Where the unsent data starts.
@@ -33,29 +33,31 @@ handle! {
     value file_pos: off_t => file_pos, set_file_pos;
     /// Where the data ends in the file.
     value file_last: off_t => file_last, set_file_last;
-    /// Who may reuse the buffer.
+    /// The module that may use the buffer again, as a tag.
     value tag: ngx_buf_tag_t => tag, set_tag;
     /// The file of a file buffer.
     value file: FileAddress => file, set_file;
-    /// The next of the ring that joins a raw buffer and its shadows.
+    /// Of a raw buffer, its first shadow; of a shadow, the next shadow or, of the last
+    /// shadow, the raw buffer.
     link shadow: Buf => shadow, set_shadow;
     /// The number of a raw buffer, for the debug log.
     value num: i32 => num, set_num;
-    /// The memory may be changed by whoever holds the buffer.
+    /// Whoever holds the buffer may change its memory.
     flag temporary: (temporary_raw, set_temporary_raw) => temporary, set_temporary;
-    /// The memory goes back to the pipe as soon as it has been sent.
+    /// The memory is to be received into again as soon as its data has been sent.
     flag recycled: (recycled_raw, set_recycled_raw) => recycled, set_recycled;
-    /// The output is not to keep it back.
+    /// The output must not keep this buffer, or anything before it, back.
     flag flush: (flush_raw, set_flush_raw) => flush, set_flush;
     /// The data is in a file.
     flag in_file: (in_file_raw, set_in_file_raw) => in_file, set_in_file;
-    /// The last shadow of its raw buffer: once it is done, so is the raw one.
+    /// This is the last shadow of its raw buffer: once it is sent or spilled, the raw
+    /// buffer is free.
     flag last_shadow: (last_shadow_raw, set_last_shadow_raw) => last_shadow, set_last_shadow;
     /// The data is in the temporary file.
     flag temp_file: (temp_file_raw, set_temp_file_raw) => temp_file, set_temp_file;
 }
 
-/// The file that a file buffer points to; the pipe only passes it on.
+/// The address of a file buffer's file; the pipe only passes the address on.
 pub(crate) type FileAddress = *mut ngx_file_t;
 
 impl Buf<'_> {
@@ -75,7 +77,7 @@ impl Buf<'_> {
         self.pos() != self.last()
     }
 
-    /// Bytes still to be sent, in memory or in the file.
+    /// How many bytes are still to be sent, in memory or in the file.
     pub(crate) fn unsent(self) -> off_t {
         if self.in_file() {
             self.file_last().wrapping_sub(self.file_pos())
@@ -84,7 +86,7 @@ impl Buf<'_> {
         }
     }
 
-    /// Bytes that can still be received, `end - last`.
+    /// How many bytes can still be received into the buffer, `end - last`.
     pub(crate) fn room(self) -> isize {
         distance(self.last(), self.end())
     }
@@ -94,7 +96,8 @@ impl Buf<'_> {
         distance(self.start(), self.end())
     }
 
-    /// Takes over all fields of another buffer, tag, shadow and flags included.
+    /// Copies all fields of another buffer into this one, tag, shadow and flags
+    /// included.
     pub(crate) fn copy_from(self, other: Self) {
         // SAFETY: two live structures of one type (`from_raw`); a buffer that
         // is given itself overlaps fully, which `copy` allows.
@@ -109,8 +112,9 @@ impl Buf<'_> {
     }
 }
 
-/// `to - from` as C computes it for two addresses in one buffer. File buffers
-/// have null or unrelated addresses, so this subtracts numbers, not pointers.
+/// `to - from` as C computes this difference for two addresses in one buffer. File
+/// buffers have null or unrelated addresses, so this function subtracts numbers, not
+/// pointers.
 fn distance(from: Address, to: Address) -> isize {
     (to.addr() as isize).wrapping_sub(from.addr() as isize)
 }
@@ -121,12 +125,12 @@ handle! {
 
     /// The next link of the chain.
     link next: Link => next, set_next;
-    /// What this link holds.
+    /// The buffer of this link.
     always buf: Buf => buf, set_buf;
 }
 
 impl<'p> Link<'p> {
-    /// The place that holds the next link, for `last_in`.
+    /// The place that holds the next link, as `last_in` points to it.
     pub(crate) fn next_slot(self) -> Slot<'p> {
         // SAFETY: the field of a live structure (`from_raw`).
         let next = unsafe { &raw mut (*self.as_raw()).next };
@@ -135,12 +139,12 @@ impl<'p> Link<'p> {
         Slot(unsafe { NonNull::new_unchecked(next) }, PhantomData)
     }
 
-    /// Its address, for the debug log.
+    /// The address of the link, for the debug log.
     pub(crate) fn address(self) -> *mut c_void {
         self.as_raw().cast()
     }
 
-    /// This link and all after it.
+    /// Walks from this link to the last of the chain.
     pub(crate) fn iter(self) -> Links<'p> {
         Links(Some(self))
     }
@@ -173,27 +177,27 @@ impl<'p> Slot<'p> {
 
     /// The link in the place.
     pub(crate) fn get(self) -> Option<Link<'p>> {
-        // SAFETY: valid during 'p (`from_raw`).
+        // SAFETY: the place is valid during 'p (`from_raw`).
         let link = unsafe { *self.as_raw() };
 
-        // SAFETY: null, or a link that lives as long.
+        // SAFETY: null, or a link that lives during 'p.
         unsafe { Link::from_raw(link) }
     }
 
     /// Puts a link into the place.
     pub(crate) fn set(self, link: Link<'p>) {
-        // SAFETY: valid during 'p (`from_raw`); no reference covers it.
+        // SAFETY: the place is valid during 'p (`from_raw`); no reference covers it.
         unsafe { *self.as_raw() = link.as_raw() }
     }
 }
 
-/// Walks a chain. The next link is read when it is asked for, so a step may
-/// change all links but the one at hand.
+/// An iterator over a chain. It reads the next link when it is asked for that, so a
+/// step may change all links but the one at hand.
 #[derive(Clone, Copy)]
 pub(crate) struct Links<'p>(Option<Link<'p>>);
 
 impl<'p> Links<'p> {
-    /// Walks from `head`, or nowhere.
+    /// Walks from `head`; without a head there is nothing to walk.
     pub(crate) fn from(head: Option<Link<'p>>) -> Self {
         Self(head)
     }

@@ -17,7 +17,7 @@ handle! {
     /// A connection, `ngx_connection_t`.
     Connection => ngx_connection_s;
 
-    /// What the connection serves at the moment: of a client's, the request.
+    /// What the connection serves at the moment; for a client's connection, a request.
     value data: Data => data;
     /// The read event.
     always read: Event => read;
@@ -28,7 +28,7 @@ handle! {
     value recv_chain: RecvChain => recv_chain_function;
 }
 
-/// What `data` points to; the pipe only compares it.
+/// The address in `data`; the pipe only compares it.
 pub(crate) type Data = *mut c_void;
 
 type RecvChain = bindings::ngx_recv_chain_pt;
@@ -46,8 +46,8 @@ impl Connection<'_> {
         unsafe { !(*self.as_raw()).ssl.is_null() }
     }
 
-    /// How many bytes can be received without waiting, by the kernel's word;
-    /// `None` if that is not known. `ngx_socket_nread`, at most once an event.
+    /// How many bytes the kernel has for a read from this connection; `None` if that is
+    /// not known. `ngx_socket_nread`, which is called at most once an event.
     pub(crate) fn bytes_available(self) -> Option<usize> {
         // SAFETY: an open connection.
         match unsafe { bindings::ngx_event_pipe_glue_waiting(self.as_raw()) } {
@@ -56,16 +56,16 @@ impl Connection<'_> {
         }
     }
 
-    /// Bytes that have come in below TLS; 0 without TLS.
+    /// How many bytes have come in below TLS, which are more than TLS passes on; 0
+    /// without TLS.
     pub(crate) fn tls_received(self) -> off_t {
         // SAFETY: an open connection.
         unsafe { bindings::ngx_event_pipe_glue_tls_received(self.as_raw()) }
     }
 
-    /// Receives into the free memory of a chain's buffers, at most `limit`
-    /// bytes if it is not zero: `c->recv_chain()`. Returns the number of bytes,
-    /// zero at the end of the stream, `NGX_AGAIN` or `NGX_ERROR`. It does not
-    /// move the buffers' `last`.
+    /// Receives into the room of a chain's buffers, at most `limit` bytes if `limit` is
+    /// not zero: `c->recv_chain()`. Returns the number of bytes, zero at the end of the
+    /// stream, `NGX_AGAIN` or `NGX_ERROR`. Leaves the buffers' `last` as it is.
     pub(crate) fn recv_chain(self, chain: Link<'_>, limit: off_t) -> isize {
         let Some(recv_chain) = self.recv_chain_function() else {
             return NGX_ERROR as isize;
@@ -89,18 +89,19 @@ handle! {
     flag eof: (eof_raw, set_eof_raw) => eof, set_eof;
     /// The connection has failed.
     flag error: (error_raw, set_error_raw) => error, set_error;
-    /// Held back by a rate limit until the timer expires.
+    /// A rate limit, or `event_pipe_spill_delay`, puts this event off until the timer
+    /// expires.
     flag delayed: (delayed_raw, set_delayed_raw) => delayed, set_delayed;
     /// The timer is running.
     flag timer_set: (timer_set_raw, set_timer_set_raw) => timer_set;
 
-    /// Bytes that the kernel has for us, as far as is known.
+    /// How many bytes the kernel has for the next read, as far as is known.
     #[cfg(ngx_have_kqueue)]
     value available: c_int => available;
     /// kqueue has reported that the peer has closed its side.
     #[cfg(ngx_have_kqueue)]
     flag pending_eof: (pending_eof_raw, set_pending_eof_raw) => pending_eof;
-    /// The error that kqueue has reported with it.
+    /// The error that kqueue has reported with `pending_eof`.
     #[cfg(ngx_have_kqueue)]
     value kq_errno: c_int => kq_errno;
 }
@@ -119,33 +120,33 @@ impl Event<'_> {
         unsafe { bindings::ngx_event_pipe_glue_del_timer(self.as_raw()) }
     }
 
-    /// Whether the peer is waited for, so that a time-out runs.
+    /// Whether the peer is waited for: the event has not come, and nothing delays it.
     pub(crate) fn is_awaited(self) -> bool {
         self.active() && !self.ready() && !self.delayed()
     }
 
-    /// Stops the timer if it runs.
+    /// Stops the timer if the timer is running.
     pub(crate) fn stop_timer(self) {
         if self.timer_set() {
             self.del_timer();
         }
     }
 
-    /// Does not look at this event for so many milliseconds: then the timer wakes its
+    /// Delays this event for `timer` milliseconds; then the event's timer wakes its
     /// handler.
     pub(crate) fn delay(self, timer: ngx_msec_t) {
         self.set_delayed(true);
         self.add_timer(timer);
     }
 
-    /// Ends a delay before its time.
+    /// Ends the delay of this event before its time.
     pub(crate) fn end_delay(self) {
         self.set_delayed(false);
         self.stop_timer();
     }
 
-    /// Asks to be told when there is something to read, or with `close` that
-    /// nothing is awaited any more: `ngx_handle_read_event`.
+    /// Asks nginx to report when there is something to read or, with `close`, to report
+    /// nothing any more: `ngx_handle_read_event`.
     pub(crate) fn handle_read(self, close: bool) -> Result<(), Abort> {
         let flags = if close {
             NGX_EVENT_PIPE_GLUE_CLOSE_EVENT as ngx_uint_t
@@ -157,7 +158,7 @@ impl Event<'_> {
         done(unsafe { bindings::ngx_handle_read_event(self.as_raw(), flags) })
     }
 
-    /// Asks to be told when `lowat` bytes can be written,
+    /// Asks nginx to report when `lowat` bytes can be written,
     /// `ngx_handle_write_event`.
     pub(crate) fn handle_write(self, lowat: isize) -> Result<(), Abort> {
         // `send_lowat` is a signed field that C hands over as a `size_t`.
@@ -168,7 +169,7 @@ impl Event<'_> {
     }
 }
 
-/// Anything but `NGX_OK` ends the pipe.
+/// Turns a return code of nginx into a result: anything but `NGX_OK` ends the pipe.
 fn done(rc: ngx_int_t) -> Result<(), Abort> {
     if rc == NGX_OK as ngx_int_t {
         Ok(())
@@ -177,7 +178,8 @@ fn done(rc: ngx_int_t) -> Result<(), Abort> {
     }
 }
 
-/// The time in milliseconds since an unknown moment, as nginx has cached it.
+/// The time by a clock that nobody sets, in milliseconds since an unknown moment, as
+/// nginx has cached it: `ngx_current_msec`.
 pub(crate) fn clock() -> ngx_msec_t {
     // SAFETY: a variable that the event loop keeps, in this very thread.
     unsafe { bindings::ngx_current_msec }

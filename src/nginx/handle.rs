@@ -1,16 +1,15 @@
 //! The macro that turns an nginx structure into a handle.
 //!
-//! A handle is a `Copy` wrapper around a non-null pointer, with one getter and
-//! at most one setter for each field that the pipe uses. It never creates a
-//! reference to the structure: nginx's modules and the pipe's own callbacks
-//! write to the same memory, so a field is read when it is needed and nothing
-//! is kept across a call.
+//! A handle is a `Copy` wrapper around a non-null pointer, with one getter and at most
+//! one setter for each field that the pipe uses. A handle never creates a reference to
+//! the structure: nginx's modules and the pipe's own callbacks write to the same
+//! memory, so a field is read when it is needed and nothing is kept across a call.
 //!
-//! The same list of fields makes a table for the layout test, which compares
-//! what Rust believes with what the C compiler says. So a field cannot be used
-//! without being checked.
+//! The layout test makes a table of the same list of fields, and compares what Rust
+//! believes with what the C compiler says. So no field can be used without being
+//! checked.
 
-/// Declares a handle: its fields, and how each is read and written.
+/// Declares a handle: its fields, and how each field is read and written.
 ///
 /// A field is a `value` (copied as it is), a `link` (a pointer to another
 /// structure that has a handle, `None` where C has `NULL`), an `always` (a link
@@ -27,19 +26,19 @@ macro_rules! handle {
     ) => {
         $(#[$meta])*
         ///
-        /// `'p` is the call into the pipe during which the handle was made.
-        /// What it points to lives in the request's pool or in the worker's
+        /// What a handle points to lives in the request's pool or in the worker's
         /// tables of connections, and neither is destroyed during that call.
         #[derive(Clone, Copy, PartialEq, Eq)]
         #[repr(transparent)]
         pub(crate) struct $name<'p>(
             core::ptr::NonNull<$raw>,
-            // Invariant, so that handles of two calls never mix.
+            // The lifetime is invariant, so that handles of two calls never mix.
             core::marker::PhantomData<core::cell::Cell<&'p ()>>,
         );
 
         impl<'p> $name<'p> {
-            /// Wraps a pointer that nginx gave us; `None` stands for `NULL`.
+            /// Wraps a pointer that nginx gave to the library; `None` stands for
+            /// `NULL`.
             ///
             /// # Safety
             ///
@@ -90,11 +89,11 @@ macro_rules! handle {
     };
 }
 
-/// The getter of a field and, where one is named, its setter.
+/// Defines the getter of a field and, if the declaration names a setter, the setter.
 macro_rules! accessor {
     ($(#[$doc:meta])* $kind:ident $raw:ident $($path:ident).+ : $ty:tt => $get:ident, $set:ident) => {
-        // Some fields are only written, for nginx to read, and some only under
-        // one of nginx's build conditions.
+        // Some getters and setters are not used: the pipe only writes some fields, and
+        // uses others only under one of nginx's build conditions.
         $crate::nginx::handle::accessor! {
             $(#[$doc])* #[allow(dead_code)] $kind $raw $($path).+ : $ty => $get
         }
@@ -151,7 +150,7 @@ macro_rules! accessor {
     };
 }
 
-/// The setter of a field.
+/// Defines the setter of a field.
 macro_rules! setter {
     ($(#[$doc:meta])* value $raw:ident $($path:ident).+ : $ty:tt => $set:ident) => {
         $(#[$doc])*
@@ -192,7 +191,7 @@ macro_rules! setter {
     };
 }
 
-/// One row of the layout table.
+/// One row of the table for the layout test.
 #[cfg(test)]
 macro_rules! layout_field {
     (value $raw:ident $($path:ident).+ : $ty:tt) => {

@@ -1,6 +1,5 @@
-//! The layout test: what Rust believes of nginx's structures against what the
-//! C compiler makes of them, with nginx's own flags, field by field and bit by
-//! bit.
+//! The layout test compares what Rust believes of nginx's structures with what the C
+//! compiler makes of them, with nginx's own flags, field by field and bit by bit.
 
 use std::env;
 use std::fmt::Write as _;
@@ -23,7 +22,7 @@ pub(super) trait Layout {
     fn fields() -> &'static [Field<Self::Raw>];
 }
 
-/// One of its fields, as Rust sees it.
+/// A field of a structure, as Rust sees it.
 pub(super) enum Field<Raw> {
     Bytes {
         name: &'static str,
@@ -37,8 +36,8 @@ pub(super) enum Field<Raw> {
     },
 }
 
-/// The same report twice: written by Rust, and by a C program still to be
-/// compiled.
+/// A report on structures, once as Rust writes it, and once as the lines of a C program
+/// that will print it.
 #[derive(Default)]
 struct Report {
     rust: String,
@@ -70,7 +69,8 @@ impl Report {
     }
 }
 
-/// bindgen appends an underscore to what is a keyword in Rust.
+/// The name of a field in C: bindgen appends an underscore to names that are keywords
+/// in Rust.
 fn c_name(name: &str) -> &str {
     name.strip_suffix('_').unwrap_or(name)
 }
@@ -124,7 +124,8 @@ main(void)
 }
 "#;
 
-/// Compiles the program as nginx's make compiles nginx, and runs it.
+/// Compiles a C program with these lines as nginx's make compiles nginx, runs the
+/// program, and returns what it prints.
 fn run_probe(name: &str, lines: &str) -> String {
     let compiler = env::var("NGX_EVENT_PIPE_COMPILER").expect("the build script has read it");
     let compiler = fs::read_to_string(compiler).expect("the build script has read it");
@@ -167,7 +168,8 @@ fn rust_and_c_agree_on_every_field_and_bit() {
 
     let c = run_probe("layout", &report.c);
 
-    // Line by line first: that shows what differs.
+    // The lines are compared one by one first, so that a failure shows which line
+    // differs.
     for (rust, c) in report.rust.lines().zip(c.lines()) {
         assert_eq!(rust, c);
     }

@@ -1,8 +1,8 @@
 //! Messages in nginx's log, through its variadic `ngx_log_error_core`.
 //!
-//! A [`Format`] is checked against the types of its arguments when this library
-//! is compiled. That makes the variadic call safe to use, and the files that
-//! say something read like those of nginx: the text, then the arguments.
+//! The compiler checks a [`Format`] against the types of its arguments. That check
+//! makes the variadic call safe, and a message in this library reads like one of nginx:
+//! the text, then the arguments.
 
 use core::ffi::{CStr, c_int, c_void};
 use core::marker::PhantomData;
@@ -16,29 +16,29 @@ handle! {
     /// A log, `ngx_log_t`.
     Log => ngx_log_s;
 
-    /// Messages up to this level are written; above it, a mask of the debug
-    /// messages that are.
+    /// nginx writes messages up to this level; the bits above the level say which debug
+    /// messages it writes.
     value log_level: ngx_uint_t => log_level;
     value action: Action => action, set_action_raw;
 }
 
 type Action = *mut core::ffi::c_char;
 
-/// How bad it is, as in the directive `error_log`.
+/// The level of a message, as in the directive `error_log`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Level {
-    /// A state that must not be, `NGX_LOG_ALERT`.
+    /// Something that must never happen, `NGX_LOG_ALERT`.
     Alert = NGX_LOG_ALERT,
     /// A failed connection or request, `NGX_LOG_ERR`.
     #[cfg_attr(not(ngx_have_kqueue), allow(dead_code))]
     Err = NGX_LOG_ERR,
-    /// Worth knowing, `NGX_LOG_WARN`.
+    /// Something worth knowing, `NGX_LOG_WARN`.
     Warn = NGX_LOG_WARN,
 }
 
 impl Log<'_> {
-    /// What nginx is doing, for the end of its messages: "while ...".
+    /// Sets what nginx is doing, as its messages say at their end: "while ...".
     pub(crate) fn set_action(self, action: &'static CStr) {
         self.set_action_raw(action.as_ptr().cast_mut());
     }
@@ -58,8 +58,8 @@ impl Log<'_> {
         }
     }
 
-    /// Writes a message for `error_log ... debug_event`, `ngx_log_debug`. Gone
-    /// from nginx that is built without `--with-debug`.
+    /// Writes a message if `error_log` has the level `debug_event`, `ngx_log_debug`. An
+    /// nginx that is built without `--with-debug` has no such messages.
     #[cfg(ngx_debug)]
     pub(crate) fn debug<A: Arguments>(self, format: Format<A>, arguments: A) {
         use super::bindings::{NGX_LOG_DEBUG, NGX_LOG_DEBUG_EVENT};
@@ -90,7 +90,8 @@ impl<A> Clone for Format<A> {
 impl<A> Copy for Format<A> {}
 
 impl<A: Arguments> Format<A> {
-    /// Checks the text; for constants only, where a wrong one does not compile.
+    /// A format with this text, if the conversions of the text fit the types `A`. For
+    /// constants only: then a text that does not fit does not compile.
     pub(crate) const fn new(text: &'static CStr) -> Self {
         assert!(
             conforms(text.to_bytes(), A::CONVERSIONS),
@@ -156,11 +157,11 @@ const fn starts_with(mut text: &[u8], mut prefix: &[u8]) -> bool {
 /// Each of `CONVERSIONS` makes `ngx_vslprintf` take a variadic argument of the
 /// type `Variadic`.
 pub(crate) unsafe trait Argument: Copy {
-    /// What may follow the per cent sign.
+    /// The conversions that fit this type, without the per cent sign.
     const CONVERSIONS: &'static [&'static [u8]];
-    /// The type after C's default promotions.
+    /// The type of the value after C's default promotions.
     type Variadic;
-    /// The value as it is passed.
+    /// The value as it is passed to a variadic function.
     fn variadic(self) -> Self::Variadic;
 }
 
@@ -181,11 +182,11 @@ argument! {
     // A flag; C promotes a bit field to int.
     bool as c_int: b"d";
     c_int as c_int: b"d";
-    // ssize_t
+    // C's ssize_t.
     isize as isize: b"z";
-    // size_t and ngx_uint_t
+    // C's size_t and ngx_uint_t.
     usize as usize: b"uz" | b"ui";
-    // off_t
+    // C's off_t.
     i64 as i64: b"O";
 }
 
@@ -200,7 +201,7 @@ unsafe impl<T> Argument for *mut T {
 
 /// The arguments of a message: a tuple.
 pub(crate) trait Arguments {
-    /// What each may be printed with.
+    /// For each argument, the conversions that fit its type.
     const CONVERSIONS: &'static [&'static [&'static [u8]]];
 
     /// Writes the message, whatever its level.

@@ -1,8 +1,8 @@
-//! nginx as the pipe sees it: handles for its structures, and calls to its
+//! nginx as the pipe sees it: handles for nginx's structures, and calls to nginx's
 //! functions.
 //!
-//! This is the only place with unsafe code besides the exported functions. It
-//! decides nothing; each function reads or writes one field, or makes one call.
+//! This folder is the only place with unsafe code besides the exported functions. The
+//! folder decides nothing; each function reads or writes one field, or makes one call.
 //!
 //! Three rules make the handles sound, and a reader can check each of them:
 //!
@@ -15,11 +15,11 @@
 //! 3. *There are no references to what is nginx's.* Fields are copied in and out
 //!    through raw pointers, so whatever a callback changes is seen by the next read.
 //!
-//! What is this library's own needs no handle: the state of a pipe ([`State`]) and its
+//! The library's own structures need no handle: the state of a pipe ([`State`]) and its
 //! segments lie in the request's pool, and what a worker keeps ([`Worker`]) is static.
-//! Only Rust looks into them. A callback may come back into the library while a function
-//! of the library holds a reference to a state, so all references are shared, and what
-//! changes is a `Cell`.
+//! Only Rust code reads and writes these structures. A callback may come back into the
+//! library while a function of the library holds a reference to a state, so all
+//! references are shared, and what changes is a `Cell`.
 
 mod bindings;
 mod buf;
@@ -55,7 +55,7 @@ pub(crate) use state::{Counts, End, Linger, Segment, Settings, State, Stream};
 pub(crate) use text::{c_string, memory, string};
 pub(crate) use worker::{UNLIMITED, Worker, file_limits, set_file_limit, worker};
 
-/// The pipe cannot go on, `NGX_ABORT`: nginx has to finalize the request.
+/// The pipe cannot go on, and nginx has to finalize the request: `NGX_ABORT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Abort;
 
@@ -63,14 +63,14 @@ pub(crate) struct Abort;
 #[cfg(all(debug_assertions, not(any(test, feature = "std"))))]
 pub(crate) fn abort() -> ! {
     unsafe extern "C" {
-        // SAFETY: it has no precondition.
+        // SAFETY: abort(3) has no precondition.
         safe fn abort() -> !;
     }
 
     abort()
 }
 
-/// Changes what is in a cell.
+/// Replaces the value of a cell by what `change` makes of it.
 pub(crate) fn update<T: Copy>(cell: &core::cell::Cell<T>, change: impl FnOnce(T) -> T) {
     cell.set(change(cell.get()));
 }

@@ -1,5 +1,5 @@
-//! The request's pool, `ngx_pool_t`: the only source of memory that the pipe
-//! has. What is allocated here goes when the request does.
+//! The request's pool, `ngx_pool_t`: the only source of memory that the pipe has. All
+//! memory from the pool is freed when the request ends.
 
 use super::bindings::{self, ngx_fd_t, ngx_pool_s};
 use super::buf::{Address, Buf, Link};
@@ -12,7 +12,7 @@ handle! {
 }
 
 impl<'p> Pool<'p> {
-    /// A buffer with memory of `size` bytes, `ngx_create_temp_buf`. `None` if
+    /// Allocates a buffer with memory of `size` bytes, `ngx_create_temp_buf`. `None` if
     /// there is no memory.
     pub(crate) fn create_temp_buf(self, size: usize) -> Option<Buf<'p>> {
         // SAFETY: a live pool.
@@ -22,8 +22,8 @@ impl<'p> Pool<'p> {
         unsafe { Buf::from_raw(buf) }
     }
 
-    /// A new buffer without data that has the output send all that it keeps
-    /// back. It is the output's for as long as that wants. `None` if there is no
+    /// Allocates a buffer without data that has the output send all that it holds. The
+    /// output may keep the buffer as long as the request lives. `None` if there is no
     /// memory.
     pub(crate) fn flush_buf(self) -> Option<Buf<'p>> {
         // SAFETY: a live pool.
@@ -33,7 +33,8 @@ impl<'p> Pool<'p> {
         unsafe { Buf::from_raw(buf) }
     }
 
-    /// A chain of one link that holds `buf`. `None` if there is no memory.
+    /// Allocates a link that holds `buf`, and has no next link. `None` if there is no
+    /// memory.
     pub(crate) fn link_to(self, buf: Buf<'p>) -> Option<Link<'p>> {
         // SAFETY: a live pool.
         let link = unsafe { bindings::ngx_alloc_chain_link(self.as_raw()) };
@@ -48,24 +49,24 @@ impl<'p> Pool<'p> {
         Some(link)
     }
 
-    /// Gives a link back to the pool, `ngx_free_chain`. Its `next` is lost.
+    /// Gives a link back to the pool, `ngx_free_chain`. The link's `next` is lost.
     pub(crate) fn free_link(self, link: Link<'p>) {
         // SAFETY: a live pool and a link of it that no chain holds any more.
         unsafe { bindings::ngx_event_pipe_glue_free_chain(self.as_raw(), link.as_raw()) }
     }
 
-    /// Gives memory back, `ngx_pfree`. Only large blocks really go; for others
-    /// nginx answers that it did nothing, which is not an error.
+    /// Gives memory back to the system, `ngx_pfree`. Only large blocks can be given
+    /// back; for others nginx answers that it did nothing, which is not an error.
     pub(crate) fn free_memory(self, start: Address) {
         // SAFETY: a live pool; the pipe reads and writes no byte of the memory
         // afterwards.
         unsafe { bindings::ngx_pfree(self.as_raw(), start.cast()) };
     }
 
-    /// Puts a value of ours into the pool, where it stays until the pool goes; it is
-    /// never dropped. `None` if there is no memory.
+    /// Moves a value of a Rust type into the pool, where it stays until the pool is
+    /// destroyed; its destructor never runs. `None` if there is no memory.
     pub(crate) fn place<T: 'p>(self, value: T) -> Option<&'p T> {
-        // nginx aligns to a word.
+        // nginx's pools align memory to the size of a pointer.
         const { assert!(align_of::<T>() <= align_of::<usize>()) };
 
         // SAFETY: a live pool.
@@ -78,11 +79,11 @@ impl<'p> Pool<'p> {
         // SAFETY: memory for a value of this size and alignment.
         unsafe { memory.write(value) }
 
-        // SAFETY: written above; nobody else has the address.
+        // SAFETY: a value was written there above; nobody else has the address.
         unsafe { memory.as_ref() }
     }
 
-    /// A new pool of its own. `None` if there is no memory.
+    /// Creates a pool that the caller has to destroy. `None` if there is no memory.
     pub(crate) fn create(size: usize, log: Log<'p>) -> Option<Self> {
         // SAFETY: a live log.
         let pool = unsafe { bindings::ngx_create_pool(size, log.as_raw()) };
@@ -91,14 +92,14 @@ impl<'p> Pool<'p> {
         unsafe { Pool::from_raw(pool) }
     }
 
-    /// Destroys a pool that [`Pool::create`] has made, and all that is in it. The caller
-    /// keeps no handle of it.
+    /// Destroys a pool that [`Pool::create`] has made, and all that is in the pool. The
+    /// caller keeps no handle of the pool.
     pub(crate) fn destroy(self) {
         // SAFETY: a live pool that nobody uses any more, says the caller.
         unsafe { bindings::ngx_destroy_pool(self.as_raw()) }
     }
 
-    /// Closes a file that is to be closed when the pool goes.
+    /// Closes, ahead of time, a file that would be closed when the pool is destroyed.
     pub(crate) fn close_file(self, fd: ngx_fd_t) {
         // SAFETY: a live pool; a file that is not the pool's stays open.
         unsafe { bindings::ngx_pool_run_cleanup_file(self.as_raw(), fd) }

@@ -1,10 +1,10 @@
-//! What the library keeps for a pipe beside nginx's own structure: the directives
-//! of its location, and a state of parts, one for each extension.
+//! What the library keeps for a pipe beside nginx's own structure: the settings of its
+//! location, and a state of parts, one for each extension.
 //!
-//! The state lies in memory of the request's pool, but only this library looks into
-//! it. So a state is a Rust structure like any other: shared references to it, and
-//! `Cell`s for what changes, because a callback into the pipe's own functions may
-//! change a state while an outer function looks at it.
+//! The state lies in memory of the request's pool, but only this library reads and
+//! writes the state. So a state is a Rust structure like any other, with shared
+//! references to it, and with `Cell`s for what changes, because a callback into the
+//! pipe's own functions may change a state while an outer function looks at it.
 
 use core::cell::Cell;
 
@@ -25,33 +25,34 @@ handle! {
     /// The directives of a location, `ngx_event_pipe_settings_t`.
     Settings => ngx_event_pipe_settings_t;
 
-    /// Whether anything is done beyond nginx, `event_pipe_extensions`. A pipe
-    /// without has no state.
+    /// Whether the pipe does anything beyond nginx, `event_pipe_extensions`. A pipe for
+    /// which the answer is no has no state.
     setting extensions: ngx_flag_t => extensions;
-    /// Whether to read and to write more at once than nginx does, `event_pipe_wide`.
+    /// Whether the pipe reads and writes more at once than nginx does,
+    /// `event_pipe_wide`.
     setting wide: ngx_flag_t => wide;
-    /// Bytes that a worker may lend in all, `event_pipe_lend`.
+    /// How many bytes a worker's loans may have together, `event_pipe_lend`.
     value lend: usize => lend;
-    /// Whether a response goes on without the disk when that fails,
+    /// Whether a response goes on without the disk when the disk fails,
     /// `event_pipe_spill_fallback`.
     setting spill_fallback: ngx_flag_t => spill_fallback;
-    /// Whether what is spilled goes to several files, `event_pipe_spill_segments`.
+    /// Whether a response is spilled to several files, `event_pipe_spill_segments`.
     setting spill_segments: ngx_uint_t => spill_segments;
     value spill_segments: ngx_uint_t => spill_segments_choice;
-    /// How long a client may hold upstream back before its response is spilled,
+    /// How long a client may hold upstream back before the response is spilled,
     /// `event_pipe_spill_delay`, in milliseconds.
     value spill_delay: ngx_msec_t => spill_delay;
-    /// Whether anything may go on before a buffer is full, `event_pipe_stream`.
+    /// Whether data may be passed on before a buffer is full, `event_pipe_stream`.
     setting stream: ngx_uint_t => stream;
     value stream: ngx_uint_t => stream_choice;
-    /// Whether the timer of either side is its own,
+    /// Whether a side's timer depends on the progress of that side only,
     /// `event_pipe_separate_timeouts`.
     setting separate_timeouts: ngx_flag_t => separate_timeouts;
 }
 
 impl Settings<'_> {
-    /// Whether there are several files even with filters that are not known,
-    /// `event_pipe_spill_segments on`.
+    /// Whether a response is spilled to several files even if there are filters that
+    /// are not known, `event_pipe_spill_segments on`.
     pub(crate) fn forces_segments(self) -> bool {
         self.spill_segments_choice() == NGX_EVENT_PIPE_SEGMENTS_ON as ngx_uint_t
     }
@@ -66,9 +67,9 @@ impl Settings<'_> {
 pub(crate) struct State<'p> {
     /// The pipe itself.
     pub(crate) pipe: Pipe<'p>,
-    /// The directives.
+    /// The settings of the pipe's location.
     pub(crate) settings: Settings<'p>,
-    /// The steady clock when the response started.
+    /// When the response started, in milliseconds by [`clock`].
     pub(crate) started: ngx_msec_t,
     pub(crate) busy: Busy<'p>,
     pub(crate) counts: Counts,
@@ -83,28 +84,29 @@ pub(crate) struct State<'p> {
     pub(crate) wide: Wide,
 }
 
-/// What the output holds.
+/// What is kept of the chain `busy`.
 #[derive(Default)]
 pub(crate) struct Busy<'p> {
-    /// The last link of `busy`, while there is one.
+    /// The last link of `busy`; valid only while `busy` is not empty.
     pub(crate) tail: Cell<Option<Link<'p>>>,
-    /// The memory of the raw buffers that are busy, in bytes.
+    /// The memory of the raw buffers whose shadows are in `busy`, in bytes.
     pub(crate) bytes: Cell<usize>,
 }
 
-/// What a response costs.
+/// The counts of a response.
 #[derive(Default)]
 pub(crate) struct Counts {
-    /// Bytes of the body that are to be given to the output: those in `in`,
-    /// `writing` and `out`.
+    /// Bytes of the body that are not yet given to the output: those in `in`, `writing`
+    /// and `out`.
     pub(crate) queued: Cell<off_t>,
     /// Bytes that the output was given and has not sent, at the most.
     pub(crate) held: Cell<off_t>,
-    /// The most bytes of both that have waited for the client.
+    /// The most bytes that were queued and held, together, at the end of a turn.
     pub(crate) peak: Cell<off_t>,
-    /// Bytes that the output was given.
+    /// Bytes of the body that the output was given.
     pub(crate) passed: Count,
-    /// Bytes written to the temporary file, if not for a cache or store.
+    /// Bytes written to temporary files because the client was slow, not for a cache or
+    /// store.
     pub(crate) spilled: Count,
     /// Bytes received into loans.
     pub(crate) lent: Count,
@@ -112,27 +114,27 @@ pub(crate) struct Counts {
     pub(crate) reads: Count,
     /// Calls of the output filter.
     pub(crate) writes: Count,
-    /// Loans that were received into.
+    /// Reads into loans.
     pub(crate) loans: Count,
     /// How many times upstream was held back.
     pub(crate) blocked_count: Count,
-    /// `reads` when upstream was held back the last time.
+    /// The value of `reads` when upstream was held back the last time.
     pub(crate) blocked_reads: Cell<u64>,
     /// How long upstream was held back, in milliseconds.
     pub(crate) blocked_time: Count,
-    /// How long the client was awaited, in milliseconds.
+    /// How long the client was waited for, in milliseconds.
     pub(crate) client_time: Count,
-    /// The steady clock until which both times are counted.
+    /// The moment until which both times are counted, in milliseconds by [`clock`].
     pub(crate) since: Cell<ngx_msec_t>,
-    /// How the response has ended, as far as is known.
+    /// How the response has ended, as far as the pipe knows.
     pub(crate) end: Cell<End>,
-    /// The last turn has left upstream held back.
+    /// Upstream was held back when the last turn ended.
     pub(crate) blocked: Cell<bool>,
-    /// The last turn has left something that the client is to take.
+    /// The client was waited for when the last turn ended.
     pub(crate) awaits_client: Cell<bool>,
-    /// The output was given all there is.
+    /// The final flush has begun: the output was given everything, or is about to be.
     pub(crate) final_flush_started: Cell<bool>,
-    /// Nobody wants the body but a cache.
+    /// The client does not get the body, which is for a cache only.
     pub(crate) header_only: bool,
 }
 
@@ -158,10 +160,10 @@ impl Count {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub(crate) enum End {
-    /// The request has ended before the pipe.
+    /// The request has ended before the pipe was finished.
     #[default]
     Aborted,
-    /// All was received and given to the output.
+    /// The whole response was received, and nothing has failed.
     Complete,
     /// Upstream has closed the connection too early.
     UpstreamClosed,
@@ -173,51 +175,51 @@ pub(crate) enum End {
     ClientError,
     /// The client has not taken anything for too long.
     ClientTimeout,
-    /// There was no memory, or no room on the disk, or likewise.
+    /// There was no memory, no room on the disk, or something of the kind.
     InternalError,
 }
 
 /// The wait before something is spilled.
 #[derive(Default)]
 pub(crate) struct Delay {
-    /// All raw buffers are full and the client takes nothing.
+    /// The client lags: all raw buffers are full and the client takes nothing.
     pub(crate) client_lags: Cell<bool>,
-    /// The steady clock when `client_lags` became true.
+    /// When `client_lags` became true, in milliseconds by [`clock`].
     pub(crate) lags_since: Cell<ngx_msec_t>,
     /// The pipe has delayed upstream's read event until `event_pipe_spill_delay` is
     /// over.
     pub(crate) is_upstream_delayed: Cell<bool>,
 }
 
-/// What is done when the disk fails.
+/// What is kept for the case that the disk fails.
 #[derive(Default)]
 pub(crate) struct Fallback {
-    /// Writing to disk has failed: it is not tried again.
+    /// Writing to disk has failed: nothing more of the response is spilled.
     pub(crate) is_memory_only: Cell<bool>,
 }
 
-/// What the output was given last and may still hold.
+/// The chains that the output held or was given in the final flush, and may still hold.
 #[derive(Default)]
 pub(crate) struct GiveBack<'p> {
-    /// The output was given all there is.
+    /// The state is finished: the output was given everything.
     pub(crate) is_finished: Cell<bool>,
-    /// `busy` of then.
+    /// What is left of `busy` as it was at the final flush.
     pub(crate) busy: Cell<Option<Link<'p>>>,
-    /// `out` of then.
+    /// What is left of `out` as it was at the final flush.
     pub(crate) out: Cell<Option<Link<'p>>>,
-    /// `in` of then.
+    /// What is left of `in` as it was at the final flush.
     pub(crate) input: Cell<Option<Link<'p>>>,
 }
 
 /// What the worker has lent to this pipe.
 #[derive(Default)]
 pub(crate) struct Lend<'p> {
-    /// The raw buffer that is the worker's.
+    /// The loan: a raw buffer of the worker's.
     pub(crate) loan: Cell<Option<Buf<'p>>>,
 }
 
-/// Why nothing more is read of upstream, although what it has sent has yet to be
-/// taken by the client.
+/// Why the pipe has given upstream up: nothing more is read, although the client has
+/// yet to take what upstream has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Linger {
     /// Upstream has not sent anything for too long.
@@ -231,55 +233,58 @@ pub(crate) enum Linger {
 /// The temporary files of a response.
 #[derive(Default)]
 pub(crate) struct Segments<'p> {
-    /// The oldest one; each knows the next.
+    /// The oldest segment, from which the next ones can be reached.
     pub(crate) oldest: Cell<Option<&'p Segment<'p>>>,
-    /// The one that is written to.
+    /// The segment that is written to.
     pub(crate) last: Cell<Option<&'p Segment<'p>>>,
-    /// Closed ones, which can be used again.
+    /// The first of the spare segments, from which the others can be reached.
     pub(crate) spare: Cell<Option<&'p Segment<'p>>>,
-    /// Bytes in all that are open.
+    /// Bytes in all segments that are open.
     pub(crate) on_disk: Cell<off_t>,
-    /// Another file could not be opened: it is not tried again.
+    /// A file could not be opened: no other file is tried.
     pub(crate) is_last_file: Cell<bool>,
 }
 
 /// One of the temporary files of a response.
 pub(crate) struct Segment<'p> {
-    /// The file: that of nginx if it is the first one.
+    /// The file of the segment: nginx's own if the segment is the first.
     pub(crate) file: TempFile<'p>,
     /// Whether the file is not nginx's.
     pub(crate) is_own: bool,
-    /// What goes with the file, while a file that is not nginx's is open.
+    /// The pool that closes the file when it is destroyed; only while the file is open,
+    /// and only for a file that is not nginx's.
     pub(crate) pool: Cell<Option<Pool<'p>>>,
-    /// Its file buffers that have not been sent.
+    /// How many file buffers of the segment have not been sent.
     pub(crate) awaited: Cell<usize>,
-    /// The next younger one, or the next spare one.
+    /// The next younger segment or, of a spare segment, the next spare one.
     pub(crate) next: Cell<Option<&'p Segment<'p>>>,
 }
 
 /// Whether and how far the response is a stream.
 #[derive(Default)]
 pub(crate) struct Stream {
-    /// What upstream has sent goes to the client at once.
+    /// The response is a stream: its data goes to the client before a buffer is full.
     pub(crate) is_stream: bool,
-    /// The client of the stream must not be given ever older parts of it.
+    /// The stream is live: its client must not be given ever older data.
     pub(crate) is_live: bool,
-    /// The output has been told not to keep back what it was given last.
+    /// The output has been told to keep nothing back of what it was given last.
     pub(crate) is_flushed: Cell<bool>,
 }
 
 /// What is known of the progress of both sides.
 pub(crate) struct Timeouts {
-    /// The steady clock when upstream last made progress, or was not waited for.
+    /// When upstream last made progress, or was not waited for, in milliseconds by
+    /// [`clock`].
     pub(crate) upstream_since: Cell<ngx_msec_t>,
-    /// Bytes received then, those that only TLS has included; -1 at first.
+    /// Bytes that had been received when upstream last made progress, plus those that
+    /// had come in below TLS; -1 at first.
     pub(crate) received: Cell<off_t>,
-    /// How far the client was when it was last looked at.
+    /// How far the client was when the pipe last looked at its progress.
     pub(crate) client: Cell<ClientPosition>,
 }
 
-/// How far the client is, however much its socket, TLS and HTTP/2 hold: a number
-/// changes when the client takes something, and none changes when it does not.
+/// How far the client is, whatever the buffers of the socket, TLS and HTTP/2 hold: a
+/// number changes when the client takes something, and none changes when it does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ClientPosition {
     /// Bytes of the response, or of the stream, given to the socket.
@@ -290,12 +295,13 @@ pub(crate) struct ClientPosition {
     pub(crate) window: isize,
 }
 
-/// What the client takes at once.
+/// What is kept of how much the client takes at once.
 #[derive(Default)]
 pub(crate) struct Wide {
-    /// Bytes that the client was found to take at once.
+    /// The client's room, in bytes.
     pub(crate) room: Cell<usize>,
-    /// They were found in this turn, and the client has not been given as many since.
+    /// The kernel was asked for the room in this turn, and the client has not been
+    /// given most of it since.
     pub(crate) is_room_known: Cell<bool>,
     /// The kernel's figure of what the client takes was too high: the busy size limits
     /// the rest of the response.
@@ -351,11 +357,12 @@ impl<'p> State<'p> {
         unsafe { memory.cast::<State<'p>>().write(state) }
     }
 
-    /// Runs `body` on a state that nginx has called us with.
+    /// Runs `body` on a state that nginx has called the library with.
     ///
     /// # Safety
     ///
-    /// A state that [`State::create`] has made, whose pipe lives until the call returns.
+    /// `state` is a state that [`State::create`] has made, and its pipe lives until the
+    /// call returns.
     pub(crate) unsafe fn enter<R>(
         state: *mut ngx_event_pipe_state_t,
         body: impl for<'a> FnOnce(&'a State<'a>) -> R,
@@ -366,16 +373,16 @@ impl<'p> State<'p> {
     }
 }
 
-/// Bytes that a state needs.
+/// How many bytes a state needs.
 pub(crate) const STATE_SIZE: usize = size_of::<State<'_>>();
 
 /// The C side aligns a state to 16 bytes.
 const _: () = assert!(align_of::<State<'_>>() <= 16);
 
 impl<'p> Pipe<'p> {
-    /// The state of this pipe. `None` if it is no request's, if
-    /// `event_pipe_extensions` is off or if there was no memory: then the pipe works
-    /// as nginx's.
+    /// The state of this pipe. `None` if the pipe is not that of a request, if
+    /// `event_pipe_extensions` is off or if there was no memory: then the pipe works as
+    /// nginx's.
     pub(crate) fn state(self) -> Option<&'p State<'p>> {
         // SAFETY: a pipe that its owner has set up.
         let state = unsafe { bindings::ngx_event_pipe_glue_state(self.as_raw()) };
@@ -385,12 +392,14 @@ impl<'p> Pipe<'p> {
         unsafe { state.cast::<State<'p>>().as_ref() }
     }
 
-    /// As [`Pipe::state`]; makes the state at the first call for a pipe.
+    /// The state of this pipe, as [`Pipe::state`] returns it; makes the state at the
+    /// first call for a pipe.
     pub(crate) fn open_state(self) -> Option<&'p State<'p>> {
         // SAFETY: a pipe that its owner has set up.
         let state = unsafe { bindings::ngx_event_pipe_glue_open_state(self.as_raw()) };
 
-        // SAFETY: as for `state`.
+        // SAFETY: null, or made by `State::create` in the pipe's pool; there are only
+        // shared references to a state.
         unsafe { state.cast::<State<'p>>().as_ref() }
     }
 }

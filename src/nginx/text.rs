@@ -1,4 +1,4 @@
-//! Strings and memory for texts, as nginx passes them.
+//! Strings, and memory for texts, that nginx passes to the library.
 
 use core::ffi::{CStr, c_char};
 
@@ -35,11 +35,11 @@ pub(crate) unsafe fn c_string<'a>(string: *const c_char) -> &'a [u8] {
 ///
 /// # Safety
 ///
-/// There are as many bytes from `start` on, which nobody else uses for `'a`.
+/// There are `size` bytes from `start` on, which nobody else uses for `'a`.
 pub(crate) unsafe fn memory<'a>(start: *mut u_char, size: usize) -> &'a mut [u8] {
     // SAFETY: memory of this size, says the caller.
     unsafe { start.write_bytes(0, size) }
 
-    // SAFETY: initialized above; nobody else uses it.
+    // SAFETY: the memory was initialized above; nobody else uses it.
     unsafe { core::slice::from_raw_parts_mut(start, size) }
 }

@@ -1,5 +1,5 @@
-//! What a worker process keeps for all of its pipes: the raw buffers that it lends,
-//! and how many temporary files it may have.
+//! What a worker process keeps for all of its pipes: loans, the number of segments, and
+//! whether all filters are known.
 
 use core::cell::Cell;
 use core::ptr::null_mut;
@@ -8,18 +8,20 @@ use super::bindings::{self, ngx_buf_t, ngx_log_s};
 use super::buf::Buf;
 use super::log::Log;
 
-/// The worker's part of the library.
+/// What the library keeps once in each worker process.
 pub(crate) struct Worker {
-    /// Raw buffers that nobody has, each the `shadow` of the one before.
+    /// The first of the loans that are not lent; the `shadow` of each points to the
+    /// next.
     free_loans: Cell<*mut ngx_buf_t>,
-    /// Bytes of all raw buffers that the worker lends, free or not.
+    /// Bytes of all loans of this worker, lent or not.
     pub(crate) loan_bytes: Cell<usize>,
-    /// Temporary files that nginx would not have: how many there may be, and are.
+    /// How many segments that nginx would not have the worker may have
+    /// (`segments_max`), and has (`segments_open`).
     pub(crate) segments_max: Cell<u64>,
     pub(crate) segments_open: Cell<u64>,
-    /// The limit of descriptors when `segments_max` was reckoned.
+    /// The limit of descriptors when `segments_max` was computed.
     pub(crate) files_max: Cell<u64>,
-    /// There is a filter of which it is not known what it does with files.
+    /// There is a filter that is not known: what it does with files is not known.
     pub(crate) has_unknown_filter: Cell<bool>,
 }
 
@@ -42,7 +44,7 @@ pub(crate) fn worker() -> &'static Worker {
 }
 
 impl Worker {
-    /// Runs `body` with the log that nginx has called us with.
+    /// Runs `body` with the worker and the log that nginx has called the library with.
     ///
     /// # Safety
     ///
@@ -57,8 +59,8 @@ impl Worker {
         body(&WORKER, log)
     }
 
-    /// Takes a raw buffer of `size` bytes that nobody has. `None` if there is none.
-    /// The caller has the buffer until it calls [`Worker::keep_loan`].
+    /// Takes a loan of `size` bytes that is not lent. `None` if there is none. The
+    /// caller has the loan until it calls [`Worker::keep_loan`].
     pub(crate) fn take_loan<'p>(&self, size: usize) -> Option<Buf<'p>> {
         // SAFETY: null, or made by `new_loan`; such a buffer is never freed.
         let loan: Buf<'p> = unsafe { Buf::from_raw(self.free_loans.get()) }?;
@@ -70,8 +72,8 @@ impl Worker {
         Some(loan)
     }
 
-    /// Allocates a raw buffer of `size` bytes, which stays the worker's for good.
-    /// `None` if there is no memory. The caller has the buffer until it calls
+    /// Allocates a loan of `size` bytes, which stays the worker's for good. `None` if
+    /// there is no memory. The caller has the loan until it calls
     /// [`Worker::keep_loan`].
     pub(crate) fn new_loan<'p>(&self, size: usize, log: Log<'_>) -> Option<Buf<'p>> {
         let bytes = size.checked_add(size_of::<ngx_buf_t>())?;
@@ -89,12 +91,12 @@ impl Worker {
         Some(loan)
     }
 
-    /// Takes a raw buffer back. Nothing of any pipe refers to it any more.
+    /// Takes a loan back. No buffer of any pipe refers to the loan any more.
     pub(crate) fn keep_loan(&self, loan: Buf<'_>, size: usize) {
         // SAFETY: the memory of a loan, which nobody else looks at from now on.
         unsafe { bindings::ngx_event_pipe_glue_forbid(memory(loan), size) }
 
-        // SAFETY: null, or the buffer that was free first.
+        // SAFETY: null, or the first of the loans that are not lent.
         loan.set_shadow(unsafe { Buf::from_raw(self.free_loans.get()) });
         self.free_loans.set(loan.as_raw());
     }
@@ -106,11 +108,11 @@ fn memory(loan: Buf<'_>) -> *mut u8 {
     unsafe { loan.as_raw().add(1).cast() }
 }
 
-/// Makes a loan an empty raw buffer.
+/// Sets all fields of a loan, so that it is an empty raw buffer.
 fn set_up(loan: Buf<'_>, size: usize) {
     let start = memory(loan);
 
-    // SAFETY: the memory of a loan that nobody has.
+    // SAFETY: the memory of a loan that is not lent.
     unsafe { bindings::ngx_event_pipe_glue_permit(start, size) }
 
     loan.clear();
@@ -121,8 +123,8 @@ fn set_up(loan: Buf<'_>, size: usize) {
     loan.set_temporary(true);
 }
 
-/// How many descriptors the process may have: now, and if it asks for more. `None` if
-/// that is not known.
+/// How many descriptors the process may have: now, and at most if it asks for more.
+/// `None` if that is not known.
 #[allow(clippy::unnecessary_cast)] // of `rlim_t`, which is no `u64` everywhere
 pub(crate) fn file_limits() -> Option<(u64, u64)> {
     let mut limits = libc::rlimit {
@@ -130,23 +132,24 @@ pub(crate) fn file_limits() -> Option<(u64, u64)> {
         rlim_max: 0,
     };
 
-    // SAFETY: a structure of its own.
+    // SAFETY: `limits` is a local structure.
     let rc = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) };
 
     (rc == 0).then_some((limits.rlim_cur as u64, limits.rlim_max as u64))
 }
 
-/// Asks for so many descriptors, of at most `max`. Tells whether that is granted.
+/// Sets the process's limit of descriptors to `now`, which is at most `max`. Tells
+/// whether the system grants that.
 pub(crate) fn set_file_limit(now: u64, max: u64) -> bool {
     let limits = libc::rlimit {
         rlim_cur: now as libc::rlim_t,
         rlim_max: max as libc::rlim_t,
     };
 
-    // SAFETY: a structure of its own.
+    // SAFETY: `limits` is a local structure.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) == 0 }
 }
 
-/// The limit that is none.
+/// The limit of descriptors that stands for no limit.
 #[allow(clippy::unnecessary_cast)] // as above
 pub(crate) const UNLIMITED: u64 = libc::RLIM_INFINITY as u64;

@@ -1,5 +1,5 @@
 
-/* All that bindgen reads of the nginx tree at hand. */
+/* The headers of the configured nginx tree that bindgen reads. */
 
 #include <ngx_config.h>
 #include <ngx_core.h>

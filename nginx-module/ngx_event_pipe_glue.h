@@ -1,8 +1,9 @@
 
 /*
  * What the Rust event pipe needs of nginx that has no symbol to link against:
- * macros and static inline functions, each behind a function here, so that it
- * is always the one of the tree that is being built.  And a constant.
+ * macros and static inline functions, each behind a function here, so that the
+ * macro or function is always that of the tree that is being built.  And a
+ * constant.
  */
 
 
@@ -16,7 +17,7 @@
 #include <ngx_event_pipe.h>
 
 
-/* event_pipe_stream */
+/* the values of the directive event_pipe_stream */
 
 enum {
     NGX_EVENT_PIPE_STREAM_OFF = 0,
@@ -25,7 +26,7 @@ enum {
 };
 
 
-/* event_pipe_spill_segments */
+/* the values of the directive event_pipe_spill_segments */
 
 enum {
     NGX_EVENT_PIPE_SEGMENTS_OFF = 0,
@@ -35,8 +36,9 @@ enum {
 
 
 /*
- * The directives of a location.  Zero in each is what nginx does; without the
- * extensions, a pipe has no state, and they do not matter.
+ * The settings: the directives of a location.  Zero in each field is what
+ * nginx does.  A pipe without extensions has no state, so the other fields do
+ * not matter to it.
  */
 
 typedef struct {
@@ -51,15 +53,18 @@ typedef struct {
 } ngx_event_pipe_settings_t;
 
 
-/* what the library keeps for a pipe; only the library knows what is in it */
+/*
+ * the state: what the library keeps for a pipe; only the library knows what is
+ * in it
+ */
 
 typedef struct ngx_event_pipe_state_s  ngx_event_pipe_state_t;
 
 
 /*
- * What shows that the client takes something, however much its socket, TLS and
- * HTTP/2 hold: a number changes when the client takes something, and none
- * changes when it does not.
+ * Numbers that show whether the client takes something, whatever the buffers
+ * of the socket, TLS and HTTP/2 hold: one of the numbers changes when the
+ * client takes something, and none changes when it does not.
  */
 
 typedef struct {
@@ -83,73 +88,77 @@ enum {
 };
 
 
-/* ngx_add_timer(), ngx_del_timer(), ngx_time(), ngx_free_chain() */
+/* call ngx_add_timer(), ngx_del_timer(), ngx_time(), ngx_free_chain() */
 void ngx_event_pipe_glue_add_timer(ngx_event_t *ev, ngx_msec_t timer);
 void ngx_event_pipe_glue_del_timer(ngx_event_t *ev);
 time_t ngx_event_pipe_glue_time(void);
 void ngx_event_pipe_glue_free_chain(ngx_pool_t *pool, ngx_chain_t *cl);
 
-/* a buffer that has the output send all that it keeps back */
+/* allocates a buffer that has the output send all that the output holds */
 ngx_buf_t *ngx_event_pipe_glue_flush_buf(ngx_pool_t *pool);
 
-/* bytes that wait in the socket, ngx_socket_nread(); 0 if that is unknown */
+/* how many bytes wait in the socket, ngx_socket_nread(); 0 if not known */
 size_t ngx_event_pipe_glue_waiting(ngx_connection_t *c);
 
-/* bytes that have come in below TLS; 0 without TLS */
+/* how many bytes have come in below TLS; 0 without TLS */
 off_t ngx_event_pipe_glue_tls_received(ngx_connection_t *c);
 
-/* memory that nobody is to look into, and memory that somebody gets again */
+/* forbids to read or write this memory, and permits it again */
 void ngx_event_pipe_glue_forbid(u_char *start, size_t size);
 void ngx_event_pipe_glue_permit(u_char *start, size_t size);
 
 /*
- * The state of a request's pipe, which the first call for a pipe creates; NULL
- * if it is no request's, if extensions are off, if the request is left to
- * nginx's ways, or for lack of memory.
+ * The state of a request's pipe; the first call for a pipe creates the state.
+ * NULL if the pipe is not that of a request, if extensions are off, if the
+ * pipe does for this request what nginx does, or if there is no memory.
  */
 ngx_event_pipe_state_t *ngx_event_pipe_glue_open_state(ngx_event_pipe_t *p);
 
-/* the same state; NULL if there is none */
+/* the state of a request's pipe; NULL if none has been created */
 ngx_event_pipe_state_t *ngx_event_pipe_glue_state(ngx_event_pipe_t *p);
 
-/* whether the output has something that it goes on with when it is asked to */
+/* whether the output holds data that it sends on when it is called again */
 ngx_uint_t ngx_event_pipe_glue_output_holds(ngx_event_pipe_t *p);
 
-/* bytes that the client's side takes without waiting; 0 if that is unknown */
+/* how many bytes the client takes without waiting; 0 if that is unknown */
 size_t ngx_event_pipe_glue_room(ngx_event_pipe_t *p);
 
-/* what was to be kept of a response is not: no cache entry, no stored file */
+/* gives up the cache entry or the stored file that a response is written to */
 void ngx_event_pipe_glue_discard(ngx_event_pipe_t *p);
 
 /*
- * Whether none of nginx's filters refers to a file any more once the file
- * buffers of the pipe are sent; 0 also if that is not known.
+ * Whether none of nginx's filters refers to a file any more once the pipe's
+ * file buffers of that file are sent; 0 also if that is not known.
  */
 ngx_uint_t ngx_event_pipe_glue_may_close(ngx_event_pipe_t *p);
 
-/* whether a thread, or the kernel, has something to do for the request */
+/* whether a thread or the kernel reads or writes a file for the request */
 ngx_uint_t ngx_event_pipe_glue_aio(ngx_event_pipe_t *p);
 
 /*
- * Whether a raw buffer's data seems to end with the end of the response, so that
- * nobody waits for more of it.  The input filter finds out.
+ * Whether a raw buffer's data seems to end with the end of the response, so
+ * that nobody waits for more data.  A wrong answer does no harm: the input
+ * filter finds out.
  */
 ngx_uint_t ngx_event_pipe_glue_seems_ended(ngx_event_pipe_t *p, ngx_buf_t *raw);
 
-/* brings the numbers up to date; NGX_DECLINED if there is no way to tell */
+/*
+ * brings the numbers of a client's progress up to date; NGX_DECLINED if there
+ * is no way to tell
+ */
 ngx_int_t ngx_event_pipe_glue_client_progress(ngx_event_pipe_t *p,
     ngx_event_pipe_progress_t *progress);
 
-/* whether upstream's connection is still the pipe's */
+/* whether the connection to upstream is still the pipe's */
 ngx_uint_t ngx_event_pipe_glue_has_upstream(ngx_event_pipe_t *p);
 
-/* restarts the timer of whoever waits for the client, if it runs */
+/* restarts the timer of the wait for the client, if that timer is running */
 void ngx_event_pipe_glue_restart_send_timer(ngx_event_pipe_t *p);
 
-/* logs that upstream has timed out, and has the pipe called for it */
+/* logs that upstream has timed out, and has nginx call the pipe soon */
 void ngx_event_pipe_glue_give_up_upstream(ngx_event_pipe_t *p);
 
-/* has ngx_event_pipe_rust_watch() called in so many milliseconds, if not before */
+/* calls ngx_event_pipe_rust_watch() in "timer" milliseconds, if not before */
 void ngx_event_pipe_glue_watch(ngx_event_pipe_t *p, ngx_msec_t timer);
 
 

@@ -16,7 +16,7 @@
 #include "ngx_event_pipe_rust.h"
 
 
-/* the totals of all workers; NULL if no location shows them */
+/* the zone has the totals of all workers; NULL if no location shows them */
 
 typedef struct {
     ngx_shm_zone_t                  *zone;
@@ -26,12 +26,12 @@ typedef struct {
 typedef struct {
     ngx_event_pipe_settings_t        settings;
 
-    /* the format of the page, if the location has one */
+    /* the format of the status page, if the location is one */
     ngx_uint_t                       status;
 } ngx_event_pipe_loc_conf_t;
 
 
-/* of a request; the library's state is in the same memory, behind it */
+/* the context of a request; the state comes behind it in the same memory */
 
 typedef struct {
     ngx_event_pipe_t                *pipe;
@@ -43,7 +43,7 @@ typedef struct {
 extern ngx_module_t  ngx_event_pipe_http_module;
 
 
-/* the context of a pipe, or of the request's last one if "p" is NULL */
+/* finds the context of a pipe or, if "p" is NULL, of the request's last pipe */
 ngx_event_pipe_ctx_t *ngx_event_pipe_find_ctx(ngx_http_request_t *r,
     ngx_event_pipe_t *p);
 

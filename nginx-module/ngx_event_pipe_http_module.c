@@ -7,7 +7,7 @@
 #include "ngx_event_pipe_http.h"
 
 
-/* what the library's state may need */
+/* the alignment of a state, in bytes */
 #define NGX_EVENT_PIPE_ALIGNMENT  16
 
 
@@ -104,7 +104,7 @@ ngx_module_t  ngx_event_pipe_http_module = {
 };
 
 
-/* the library knows a variable by its place here */
+/* the library knows a variable by its place in this table */
 
 static ngx_str_t  ngx_event_pipe_variables[] = {
     ngx_string("event_pipe_spilled"),
@@ -122,13 +122,14 @@ static ngx_str_t  ngx_event_pipe_variables[] = {
 
 
 /*
- * Stands for the context of a pipe that has none: extensions are off, or there
- * was no memory.  A state that was created later would count wrongly.
+ * The context of all pipes that have no context of their own: extensions are
+ * off, or there was no memory.  A state that was created later would count
+ * wrongly, so none is.
  */
 
 static ngx_event_pipe_ctx_t  ngx_event_pipe_no_ctx;
 
-/* nginx's module for upstreams that speak HTTP/2; since nginx 1.29.4 */
+/* nginx's module for upstreams that speak HTTP/2 (since nginx 1.29.4) */
 
 static ngx_module_t         *ngx_event_pipe_proxy_v2;
 
@@ -163,9 +164,9 @@ ngx_event_pipe_glue_state(ngx_event_pipe_t *p)
 
 
 /*
- * A filter that answers the request in its own way, and an internal redirect,
- * reset the contexts of all modules: then the context is found by its cleanup
- * handler.
+ * A filter that answers the request in its own way resets the contexts of all
+ * modules, and so does an internal redirect.  After that, the context is found
+ * by its cleanup handler.
  */
 
 ngx_event_pipe_ctx_t *
@@ -175,7 +176,7 @@ ngx_event_pipe_find_ctx(ngx_http_request_t *r, ngx_event_pipe_t *p)
     ngx_event_pipe_ctx_t  *ctx;
 
     if (r->signature != NGX_HTTP_MODULE) {
-        /* the pipe of a module that serves something else */
+        /* this pipe belongs to a module that serves something else than HTTP */
         return &ngx_event_pipe_no_ctx;
     }
 
@@ -236,7 +237,7 @@ ngx_event_pipe_create_ctx(ngx_http_request_t *r, ngx_event_pipe_t *p)
     ctx->state = (ngx_event_pipe_state_t *)
                      ngx_align_ptr(ctx + 1, NGX_EVENT_PIPE_ALIGNMENT);
 
-    /* who has not sent the header by now needs the whole body */
+    /* a filter that has not sent the header by now needs the whole body */
 
     type = r->header_sent ? &r->headers_out.content_type : NULL;
 
@@ -247,9 +248,10 @@ ngx_event_pipe_create_ctx(ngx_http_request_t *r, ngx_event_pipe_t *p)
 
 
 /*
- * What follows a switch of protocols that the client has not asked for is no
- * body.  And upstreams that speak HTTP/2 say by RST_STREAM that a response is
- * void, so what has come of it is not hurried along either.
+ * Whether the pipe does for a request what nginx does.  What follows a switch
+ * of protocols that the client has not asked for is no body.  And upstreams
+ * that speak HTTP/2 say by RST_STREAM that a response is void, so the data of
+ * their responses is not passed on earlier than under nginx either.
  */
 
 static ngx_uint_t
@@ -266,8 +268,9 @@ ngx_event_pipe_is_left_to_nginx(ngx_http_request_t *r)
 
 
 /*
- * The pool of the main request goes, and all of its responses are over.  For
- * how long the client was waited for after a subrequest's, nobody has seen.
+ * The pool of the main request is being destroyed, so all responses in it are
+ * over.  How long the client was waited for after the last turn counts for the
+ * main request only: nothing tells when a subrequest's response was sent.
  */
 
 static void
@@ -365,7 +368,7 @@ ngx_event_pipe_create_loc_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    /* NGX_CONF_UNSET of every type */
+    /* the value NGX_CONF_UNSET of every type */
     ngx_memset(conf, 0xff, sizeof(ngx_event_pipe_loc_conf_t));
 
     return conf;
@@ -397,7 +400,10 @@ ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 }
 
 
-/* a filter is put in its place after the configuration is read */
+/*
+ * Notes the modules that may have installed a filter: a module does so after
+ * the configuration is read, in its "postconfiguration".
+ */
 
 static ngx_int_t
 ngx_event_pipe_http_init_process(ngx_cycle_t *cycle)

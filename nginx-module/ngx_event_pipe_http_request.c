@@ -1,16 +1,17 @@
 
 /*
- * What the event pipe asks of a request, and has it do.
+ * What the event pipe asks a request, and has a request do.
  *
- * Between the pipe and the client there are buffers: those of TLS, of HTTP/2, of
- * the socket.  What goes into them says little about the client, so what is
- * looked at is what comes out of them on its side.
+ * Between the pipe and the client there are buffers: those of TLS, of HTTP/2,
+ * of the socket.  The bytes that go into these buffers say little about the
+ * client, so this file looks at the bytes that leave them on the client's
+ * side.
  */
 
 
 #include "ngx_event_pipe_http.h"
 
-/* without the kernel's headers, as musl comes, nothing is known of the room */
+/* without the kernel's headers, as with musl, the client's room is not known */
 
 #if defined(SO_MEMINFO) && defined(__has_include)
 #if __has_include(<linux/sock_diag.h>)
@@ -20,7 +21,7 @@
 #endif
 
 
-/* bytes in a socket's buffer that have not left it */
+/* the request of ioctl() for the bytes that are still in a socket's buffer */
 
 #if defined(FIONWRITE)
 #define NGX_EVENT_PIPE_UNSENT  FIONWRITE
@@ -38,7 +39,10 @@ static void ngx_event_pipe_watch_handler(ngx_event_t *ev);
 extern ngx_module_t  ngx_http_copy_filter_module;
 
 
-/* what came during a subrequest is postponed, and goes on when asked for */
+/*
+ * data that came during a subrequest is postponed, and sent on when the output
+ * filter is called again
+ */
 
 ngx_uint_t
 ngx_event_pipe_glue_output_holds(ngx_event_pipe_t *p)
@@ -59,9 +63,10 @@ ngx_event_pipe_glue_aio(ngx_event_pipe_t *p)
 
 
 /*
- * The socket's free space, and no more than HTTP/2 lets through.  Whatever else
- * keeps data back makes the room unknown: a rate limit, a filter that still has
- * some, QUIC.  The output of subrequests is that of the main request.
+ * The room is the socket's free space, and no more than HTTP/2 lets through.
+ * Whatever else keeps data back makes the room unknown (0): a rate limit, a
+ * filter that still holds data, QUIC.  A subrequest is sent by the output of
+ * the main request.
  */
 
 size_t
@@ -130,7 +135,7 @@ ngx_event_pipe_socket_room(ngx_connection_t *c)
 
     room = mem[SK_MEMINFO_SNDBUF] - used;
 
-    /* what the kernel adds to the data: little to that of TCP */
+    /* the kernel's own data takes a part of the space: with TCP a small one */
 
     return c->sockaddr->sa_family == AF_UNIX ? room / 2 : room - room / 8;
 
@@ -144,8 +149,9 @@ ngx_event_pipe_socket_room(ngx_connection_t *c)
 
 /*
  * A FastCGI server that has said that the response is over need not close the
- * connection.  What looks like its word and is not does no harm: then the filter
- * gets the buffer earlier than it would.
+ * connection, so the raw buffer may wait for more in vain.  Data that looks
+ * like the end and is not does no harm: then the input filter is given the
+ * buffer earlier than it would be.
  */
 
 ngx_uint_t
@@ -155,7 +161,7 @@ ngx_event_pipe_glue_seems_ended(ngx_event_pipe_t *p, ngx_buf_t *raw)
     ngx_str_t           *schema;
     ngx_http_request_t  *r;
 
-    /* the header of the record END_REQUEST; 8 bytes follow it */
+    /* the header of the record END_REQUEST; 8 bytes follow the header */
     static u_char  header[] = { 1, 3, 0, 1, 0, 8 };
 
     r = p->output_ctx;
@@ -173,7 +179,7 @@ ngx_event_pipe_glue_seems_ended(ngx_event_pipe_t *p, ngx_buf_t *raw)
         return ngx_memcmp(raw->last - 16, header, sizeof(header)) == 0;
     }
 
-    /* the record's beginning may be in the buffer before; it ends with zeros */
+    /* the record may begin in the buffer before; the record ends with zeros */
 
     skip = 16 - len;
     zeros = ngx_min(len, 3);
@@ -186,8 +192,8 @@ ngx_event_pipe_glue_seems_ended(ngx_event_pipe_t *p, ngx_buf_t *raw)
 
 
 /*
- * As nginx does it when a response does not end well.  The file stays open: what
- * it has of the response is still to be sent.
+ * Gives up the cache entry or the stored file, as nginx does when a response
+ * fails.  The file stays open: the data in it is still to be sent.
  */
 
 void
@@ -226,10 +232,10 @@ ngx_event_pipe_glue_discard(ngx_event_pipe_t *p)
 
 /*
  * The copy filter decides once, with its first output for the request, how it
- * hands on what is in a file.  With sendfile and a filter that wants to see the
- * data, it reads the data, takes the file's part for done, and has sendfile()
- * send from the file all the same: then the file must stay.  TLS sends from
- * memory, unless the kernel does it.
+ * hands on the data of a file buffer.  With sendfile, and a filter that wants
+ * to see the data, the copy filter reads the data, marks the file buffer as
+ * sent, and has sendfile() send from the file all the same: then the file must
+ * stay open.  TLS sends from memory, unless the kernel does TLS.
  */
 
 ngx_uint_t
@@ -242,7 +248,7 @@ ngx_event_pipe_glue_may_close(ngx_event_pipe_t *p)
     ctx = ngx_http_get_module_ctx(r, ngx_http_copy_filter_module);
 
     if (ctx == NULL) {
-        /* nothing has been decided yet, or a filter has reset the request */
+        /* the copy filter has not decided yet, or its context has been reset */
         return 0;
     }
 
@@ -272,7 +278,7 @@ ngx_event_pipe_glue_client_progress(ngx_event_pipe_t *p,
 #if (NGX_HTTP_V2)
 
     if (r->stream) {
-        /* streams share the connection that has a socket */
+        /* streams of HTTP/2 share one connection with a socket */
         c = r->stream->connection->connection;
     }
 
@@ -290,7 +296,7 @@ ngx_event_pipe_glue_client_progress(ngx_event_pipe_t *p,
         progress->window = r->stream->send_window;
 
         if (r->stream->queued == 0 && !r->stream->waiting) {
-            /* what the connection sends is of other streams */
+            /* the connection is sending data of other streams only */
             return NGX_OK;
         }
     }
@@ -304,9 +310,10 @@ ngx_event_pipe_glue_client_progress(ngx_event_pipe_t *p,
 
 
 /*
- * Bytes that have left the socket's buffer, because the peer has acknowledged
- * them (TCP) or read them (local sockets).  The number is off by what TLS adds
- * when it sends from files, which changes only when something is sent.
+ * Computes how many bytes have left the socket's buffer, because the peer has
+ * acknowledged them (TCP) or read them (local sockets).  The number is off by
+ * what TLS adds when it sends from files, but that error changes only when
+ * something is sent.
  */
 
 static ngx_int_t
@@ -344,8 +351,8 @@ ngx_event_pipe_left(ngx_connection_t *c, int64_t *left)
 
 
 /*
- * nginx frees upstream's connection, or puts it aside for another request, and
- * before 1.25.4 without a word to the pipe.
+ * nginx closes upstream's connection, or keeps it for another request, and
+ * before 1.25.4 nginx does so without telling the pipe.
  */
 
 ngx_uint_t
@@ -361,9 +368,9 @@ ngx_event_pipe_glue_has_upstream(ngx_event_pipe_t *p)
 
 
 /*
- * Nobody but those who wait for the client runs the timer of its write event,
- * and a rate limit, which says so.  The socket that streams of HTTP/2 share has
- * a timer of its own.
+ * The timer of the client's write event runs only while somebody waits for the
+ * client, or for a rate limit, in which case the event is delayed.  The socket
+ * that streams of HTTP/2 share has a timer of its own.
  */
 
 void
@@ -376,7 +383,7 @@ ngx_event_pipe_glue_restart_send_timer(ngx_event_pipe_t *p)
     if (r->upstream == NULL || r->upstream->pipe != p
         || r->connection->data != r)
     {
-        /* the main request is to be sent now, or another one of its */
+        /* the connection sends the main request or another subrequest now */
         r = r->main;
     }
 
@@ -393,7 +400,7 @@ ngx_event_pipe_glue_restart_send_timer(ngx_event_pipe_t *p)
 }
 
 
-/* to the millisecond: nginx leaves a timer that would move by little */
+/* nginx moves a timer by a few milliseconds only after it was deleted */
 
 static void
 ngx_event_pipe_restart(ngx_event_t *ev, void **loc_conf)
@@ -421,7 +428,7 @@ ngx_event_pipe_glue_give_up_upstream(ngx_event_pipe_t *p)
 }
 
 
-/* the connection of the event is for the debug log */
+/* "ev->data" is for the debug log only */
 
 void
 ngx_event_pipe_glue_watch(ngx_event_pipe_t *p, ngx_msec_t timer)
@@ -433,7 +440,7 @@ ngx_event_pipe_glue_watch(ngx_event_pipe_t *p, ngx_msec_t timer)
     if (ev->timer_set) {
 
         if ((ngx_msec_int_t) (ev->timer.key - ngx_current_msec - timer) <= 0) {
-            /* it comes in time */
+            /* the timer expires early enough */
             return;
         }
 

@@ -1,6 +1,6 @@
 
 /*
- * What the event pipe has counted of all responses, as a page.
+ * The status page, which shows the totals of the event pipe.
  */
 
 
@@ -13,12 +13,12 @@ static ngx_uint_t ngx_event_pipe_find_format(ngx_str_t *name);
 static ngx_int_t ngx_event_pipe_init_zone(ngx_shm_zone_t *zone, void *data);
 
 
-/* the library knows a format by its place here */
+/* the library knows a format by its place in this table */
 
 static struct {
     ngx_str_t                        name;
     ngx_str_t                        type;
-    /* without parameters */
+    /* the length of the type without its parameters */
     size_t                           type_len;
 } ngx_event_pipe_formats[] = {
 
@@ -69,7 +69,7 @@ ngx_event_pipe_status_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* what all workers have counted until one moment */
+    /* copies the totals of all workers at one moment */
 
     pmcf = ngx_http_get_module_main_conf(r, ngx_event_pipe_http_module);
     shpool = (ngx_slab_pool_t *) pmcf->zone->shm.addr;
@@ -103,7 +103,7 @@ ngx_event_pipe_status_handler(ngx_http_request_t *r)
 }
 
 
-/* the argument "format", or else what the directive says */
+/* the format that the argument "format" names, or else that of the directive */
 
 static ngx_uint_t
 ngx_event_pipe_status_format(ngx_http_request_t *r)
@@ -142,9 +142,10 @@ ngx_event_pipe_find_format(ngx_str_t *name)
 
 
 /*
- * The blocks "if" and "limit_except" are a part of the location that they are
- * in; a location within another one has to say itself that it is a status.  Of
- * the two, nginx sees to the handler in the former.
+ * The blocks "if" and "limit_except" belong to the location around them, so
+ * they inherit the status page.  A location inside another location does not.
+ * nginx itself passes the handler on to an "if" block, but not to
+ * "limit_except".
  */
 
 void
@@ -170,7 +171,7 @@ ngx_event_pipe_merge_status(ngx_conf_t *cf, ngx_event_pipe_loc_conf_t *prev,
 }
 
 
-/* the first location with a status makes the workers count together */
+/* the first location with a status page creates the zone of the totals */
 
 char *
 ngx_event_pipe_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
@@ -226,7 +227,7 @@ ngx_event_pipe_init_zone(ngx_shm_zone_t *zone, void *data)
     shpool = (ngx_slab_pool_t *) zone->shm.addr;
 
     if (data) {
-        /* a reload */
+        /* after a reload, the totals of the cycle before go on */
         zone->data = data;
 
     } else if (zone->shm.exists) {

@@ -1,7 +1,7 @@
 
 /*
- * Links the Rust event pipe into nginx, says so in the error log, and gives the
- * library nginx's macros as functions.
+ * Links the Rust event pipe into nginx, says in the error log which pipe runs,
+ * and gives nginx's macros to the library as functions.
  */
 
 
@@ -35,8 +35,8 @@ static ngx_int_t ngx_event_pipe_rust_init_process(ngx_cycle_t *cycle);
 
 
 /*
- * A core module without directives: nginx reads its name when it creates and
- * initializes the configurations of core modules.
+ * A core module without directives: nginx reads the module's name when it
+ * creates and initializes the configurations of core modules.
  */
 
 static ngx_core_module_t  ngx_event_pipe_rust_module_ctx = {
@@ -63,11 +63,12 @@ ngx_module_t  ngx_event_pipe_rust_module = {
 
 
 /*
- * The linker takes from an archive only what is asked for.  This table asks
- * for every function of the pipe, so that all of them are there for dynamic
- * modules too, whatever nginx itself uses.  The version exists only in the
- * Rust library: with the pipe of nginx in the link as well, the linker stops
- * with a duplicate definition instead of silently preferring one.
+ * The linker takes only those functions from an archive that something refers
+ * to.  This table refers to every function of the pipe, so that all of them
+ * are there for dynamic modules too, whatever nginx itself uses.  The version
+ * exists only in the Rust library: if nginx's own pipe is in the link as well,
+ * the linker stops with a duplicate definition instead of silently preferring
+ * one.
  */
 
 const struct {
@@ -107,7 +108,7 @@ ngx_event_pipe_rust_init_process(ngx_cycle_t *cycle)
 }
 
 
-/* defines a function of glue.h */
+/* defines a function that ngx_event_pipe_glue.h declares */
 
 #define ngx_event_pipe_glue(type, name, args, body)                           \
     type ngx_event_pipe_glue_##name args { body; }
@@ -149,8 +150,9 @@ ngx_event_pipe_glue_waiting(ngx_connection_t *c)
 #if (NGX_HAVE_FIONREAD)
 
     /*
-     * nginx asks when a read has filled all it was given; to ask before is
-     * to spare it that.  Zero is left for a read to find out what it means.
+     * nginx makes this call when a read has filled all its buffers; a call
+     * before the read spares nginx that one.  If the number is zero, a read
+     * finds out what that means.
      */
 
     if (rev->available < 0
@@ -184,7 +186,10 @@ ngx_event_pipe_glue_tls_received(ngx_connection_t *c)
 }
 
 
-/* a build for debugging spoils what is there; the address sanitizer reports */
+/*
+ * a build for debugging overwrites the memory; with the address sanitizer, any
+ * access to the memory is reported
+ */
 
 void
 ngx_event_pipe_glue_forbid(u_char *start, size_t size)
@@ -206,7 +211,10 @@ ngx_event_pipe_glue_permit(u_char *start, size_t size)
 
 #if !(NGX_EVENT_PIPE_HTTP)
 
-/* nginx without HTTP: the linker wants these functions, and nobody calls them */
+/*
+ * nginx is built without HTTP: the linker needs these functions, and nobody
+ * calls them
+ */
 
 #define ngx_event_pipe_stub(type, name, result)                               \
     ngx_event_pipe_glue(type, name, (ngx_event_pipe_t *p), return result)

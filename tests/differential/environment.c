@@ -25,6 +25,9 @@ volatile ngx_time_t   *ngx_cached_time;
 
 ngx_rbtree_t           ngx_event_timer_rbtree;
 
+/* nothing is written to it */
+static ngx_log_t          harness_silent_log;
+
 static ngx_time_t         harness_time;
 static ngx_rbtree_node_t  harness_sentinel;
 
@@ -36,6 +39,8 @@ harness_init(void)
 
     ngx_rbtree_init(&ngx_event_timer_rbtree, &harness_sentinel,
                     ngx_rbtree_insert_timer_value);
+
+    ngx_event_pipe_rust_init_worker(1024, &harness_silent_log);
 }
 
 

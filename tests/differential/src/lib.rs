@@ -36,12 +36,7 @@ pub const C_KEEPS_BUSY: bool = cfg!(c_keeps_busy);
 pub fn init() {
     static DONE: Once = Once::new();
     // SAFETY: once, before anything else of nginx.
-    DONE.call_once(|| unsafe {
-        nginx::harness_init();
-        // A log that nothing is written to.
-        let log: &mut nginx::ngx_log_t = Box::leak(Box::default());
-        nginx::ngx_event_pipe_rust_init_worker(1024, log);
-    });
+    DONE.call_once(|| unsafe { nginx::harness_init() });
 }
 
 /// Runs the schedule that a fuzzer's bytes make, without this pipe's features and

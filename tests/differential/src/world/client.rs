@@ -274,6 +274,7 @@ unsafe extern "C" fn ngx_chain_update_chains(
     unsafe { n::real_ngx_chain_update_chains(pool, free, busy, out, tag) };
 
     let w = world();
+    w.note_caught_up();
     let has_failed = matches!(
         w.trace.last(),
         Some(Event::OutputFilter { result, .. }) if *result == n::NGX_ERROR as isize

@@ -660,6 +660,10 @@ impl World {
         if self.carries_stream() && !matches!(self.trace.last(), Some(Event::OutputFilter { .. })) {
             self.act();
         }
+    }
+
+    /// What was sent has been sorted from what is busy.
+    pub(super) fn note_caught_up(&mut self) {
         if !self.has_unsent() && self.pipe.busy.is_null() {
             self.extra.lags_since = None;
         }

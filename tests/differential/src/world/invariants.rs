@@ -306,8 +306,16 @@ impl World {
             self.pipe.writing,
         ];
         let has_rest = rest.iter().any(|chain| !chain.is_null());
-        // A schedule may end before the response does, and so may the memory.
-        if self.extra.lacks_memory || !has_ended || has_rest || self.is_finished_well() {
+        // A schedule may end before the response does, and so may the memory and, where
+        // nothing goes on without it, the disk.
+        let falls_back = self.extra.settings.spill_fallback != 0;
+        let disk_fails = !falls_back && self.trace.iter().any(is_failed_write);
+        if self.extra.lacks_memory
+            || disk_fails
+            || !has_ended
+            || has_rest
+            || self.is_finished_well()
+        {
             return;
         }
         self.send(u64::MAX);
@@ -336,4 +344,8 @@ impl World {
             self.wrong("the temporary file stays open");
         }
     }
+}
+
+fn is_failed_write(event: &Event) -> bool {
+    matches!(event, Event::WriteChain { result, .. } if *result == n::NGX_ERROR as isize)
 }

@@ -1,4 +1,4 @@
-//! The benchmark behind `benches/run`: what a response costs the worker of
+//! The benchmark behind `cargo xtask bench`: what a response costs the worker of
 //! stock nginx, of nginx with this project's pipe, and of HAProxy.
 
 mod client;
@@ -10,7 +10,6 @@ mod json;
 mod load;
 mod machine;
 mod measure;
-mod options;
 mod picture;
 mod profile;
 mod report;
@@ -18,33 +17,26 @@ mod stage;
 mod statistics;
 mod worker;
 
-use std::env;
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+use clap::Parser;
+use pipe_options::Bench as Options;
 use pipe_tests::build::project;
 use pipe_tests::optimised;
 
 use family::{Cell, FAMILIES};
 use measure::{Measured, Plan};
-use options::{Options, USAGE};
 use stage::Stage;
 
 /// The family that the picture shows.
 const PICTURED: &str = "plain";
 
 fn main() -> ExitCode {
-    let options = match Options::parse(env::args_os().skip(1)) {
-        Ok(options) => options,
-        Err(error) => {
-            eprintln!("bench: {error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&options) {
+    match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
@@ -54,10 +46,6 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    if options.help {
-        print!("{USAGE}");
-        return Ok(());
-    }
     let cells = cells(options)?;
     if options.list {
         print!("{}", list(&cells));

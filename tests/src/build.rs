@@ -21,6 +21,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::process::die_with_parent;
 use crate::project::Project;
 use crate::upstream::lock;
@@ -182,11 +184,12 @@ impl Source {
         if !output.status.success() {
             return Err(Error::new(step(), String::from_utf8_lossy(&output.stderr)));
         }
-        let metadata = String::from_utf8_lossy(&output.stdout);
-        let folder = metadata
-            .split("\"manifest_path\":\"")
-            .filter_map(|rest| Path::new(rest.split('"').next()?).parent())
-            .find(|folder| file_name(folder).starts_with("nginx-src-"))
+        let metadata: Value = serde_json::from_slice(&output.stdout)
+            .map_err(|error| Error::new(step(), error.to_string()))?;
+        let mut packages = metadata["packages"].as_array().into_iter().flatten();
+        let folder = packages
+            .find(|package| package["name"] == "nginx-src")
+            .and_then(|package| Path::new(package["manifest_path"].as_str()?).parent())
             .ok_or_else(|| Error::new(step(), "no such package"))?;
         Self::at(folder.join("nginx"))
     }

@@ -4,6 +4,7 @@ use std::env;
 use std::process::{Child, Command, ExitCode};
 use std::time::Instant;
 
+use clap::{Args, Parser};
 use pipe_differential::choices::Choices;
 use pipe_differential::config::WriteFailure;
 use pipe_differential::deviation::Deviation;
@@ -11,48 +12,54 @@ use pipe_differential::feature::Feature;
 use pipe_differential::schedule::{self, Difference};
 use pipe_differential::{init, report, shrunk};
 
-const USAGE: &str = "\
-usage: pipe-differential [--count N] [--seed S] [--jobs J]
-       pipe-differential --deviations [--only NAME] [--count N] [--seed S]
-       pipe-differential --features [--only NAME] [--count N] [--seed S]
-       pipe-differential --torture [--count N] [--seed S]
-       pipe-differential --alone [--count N] [--seed S]
-       pipe-differential --replay S | --choices N,N,...
-
-Runs N schedules, from seed S on, through nginx's pipe and through this one,
-in J processes, and compares everything that they do.
-
-  --deviations  leaves the known defects of nginx's pipe alone, one at a time,
-                and checks that every difference comes of it; with --only, just
-                that one: full-header, unsent-rest, taken-back, wall-clock
-                or unwatched
-  --features    turns on what this pipe does beyond nginx's, one feature at a
-                time, and checks that every difference comes of it and that no
-                invariant breaks; with --only, just that one: wide, lend,
-                fallback, segments, delay, stream, timeouts or together
-  --torture     lets each call of a schedule that can fail do so, in turn
-  --alone       runs this pipe only, and checks the invariants only
-  --replay      runs the schedule of one seed
-  --choices     runs the schedule that a report has told
-";
-
 type Result<T> = std::result::Result<T, String>;
 
+/// Runs N schedules, from seed S on, through nginx's pipe and through this one,
+/// and compares everything that they do
+#[derive(Parser)]
 struct Options {
+    #[command(flatten)]
     mode: Mode,
-    seed: u64,
+    /// How many schedules
+    #[arg(long, value_name = "N", default_value_t = 200_000)]
     count: u64,
+    /// The seed of the first
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+    /// In so many processes
+    #[arg(long, value_name = "J", default_value_t = 1)]
     jobs: u64,
+    /// Just this one deviation (full-header, unsent-rest, taken-back,
+    /// wall-clock or unwatched) or feature (wide, lend, fallback, segments,
+    /// delay, stream, timeouts or together)
+    #[arg(long, value_name = "NAME")]
     only: Option<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Compare,
-    Deviations,
-    Features,
-    Torture,
-    Alone,
+/// What is done other than comparing.
+#[derive(Args)]
+#[group(multiple = false)]
+struct Mode {
+    /// Leaves the known defects of nginx's pipe alone, one at a time, and checks
+    /// that every difference comes of it
+    #[arg(long)]
+    deviations: bool,
+    /// Turns on what this pipe does beyond nginx's, one feature at a time, and
+    /// checks that every difference comes of it and that no invariant breaks
+    #[arg(long)]
+    features: bool,
+    /// Lets each call of a schedule that can fail do so, in turn
+    #[arg(long)]
+    torture: bool,
+    /// Runs this pipe only, and checks the invariants only
+    #[arg(long)]
+    alone: bool,
+    /// Runs the schedule of one seed
+    #[arg(long, value_name = "S")]
+    replay: Option<u64>,
+    /// Runs the schedule that a report has told
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',')]
+    choices: Option<Vec<u32>>,
 }
 
 fn main() -> ExitCode {
@@ -67,55 +74,25 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let mut options = Options {
-        mode: Mode::Compare,
-        seed: 1,
-        count: 200_000,
-        jobs: 1,
-        only: None,
-    };
-    let mut arguments = env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
-        match argument.as_str() {
-            "--help" => {
-                print!("{USAGE}");
-                return Ok(());
-            }
-            "--deviations" => options.mode = Mode::Deviations,
-            "--features" => options.mode = Mode::Features,
-            "--only" => options.only = Some(value()?),
-            "--torture" => options.mode = Mode::Torture,
-            "--alone" => options.mode = Mode::Alone,
-            "--seed" => options.seed = number(&value()?)?,
-            "--count" => options.count = number(&value()?)?,
-            "--jobs" => options.jobs = number(&value()?)?.max(1),
-            "--replay" => {
-                let seed = number(&value()?)?;
-                return replay(Choices::from_seed(seed));
-            }
-            "--choices" => {
-                let list: Result<Vec<u32>> = value()?
-                    .split(',')
-                    .map(|word| number(word).map(|number| number as u32))
-                    .collect();
-                return replay(Choices::from_list(&list?));
-            }
-            other => return Err(format!("unknown argument {other}\n{USAGE}")),
-        }
+    let options = Options::parse();
+    let mode = &options.mode;
+    if let Some(seed) = mode.replay {
+        replay(Choices::from_seed(seed))
+    } else if let Some(list) = &mode.choices {
+        replay(Choices::from_list(list))
+    } else if mode.deviations {
+        deviations(&options)
+    } else if mode.features {
+        features(&options)
+    } else if mode.torture {
+        torture(options.seed, options.count)
+    } else if mode.alone {
+        alone(options.seed, options.count)
+    } else if options.jobs > 1 {
+        spread(&options)
+    } else {
+        compare(options.seed, options.count)
     }
-    match options.mode {
-        Mode::Compare if options.jobs > 1 => spread(&options),
-        Mode::Compare => compare(options.seed, options.count),
-        Mode::Deviations => deviations(&options),
-        Mode::Features => features(&options),
-        Mode::Torture => torture(options.seed, options.count),
-        Mode::Alone => alone(options.seed, options.count),
-    }
-}
-
-fn number(word: &str) -> Result<u64> {
-    word.parse().map_err(|_| format!("{word} is not a number"))
 }
 
 fn replay(choices: Choices) -> Result<()> {

@@ -1,12 +1,23 @@
 //! Builds the nginx that the tests use and prints where its binary is.
-//!
-//! `nginx [--stock] [--plain] [CONFIGURE-OPTION...]`: with the Rust pipe unless
-//! `--stock`; with debug, threads and all that the tests need unless `--plain`.
 
-use std::env;
 use std::process::ExitCode;
 
+use clap::Parser;
 use pipe_tests::build::{Pipe, Recipe, Result, Source};
+
+/// Builds the nginx that the tests use and prints where its binary is
+#[derive(Parser)]
+struct Options {
+    /// With nginx's own pipe
+    #[arg(long)]
+    stock: bool,
+    /// Without debug, threads and all else that the tests need
+    #[arg(long)]
+    plain: bool,
+    /// More options for nginx's configure
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    configure: Vec<String>,
+}
 
 fn main() -> ExitCode {
     match build() {
@@ -22,27 +33,19 @@ fn main() -> ExitCode {
 }
 
 fn build() -> Result<String> {
-    let mut options: Vec<String> = env::args().skip(1).collect();
-    let mut take = |flag: &str| {
-        let before = options.len();
-        options.retain(|option| option != flag);
-        options.len() != before
+    let options = Options::parse();
+    let pipe = match options.stock {
+        true => Pipe::Stock,
+        false => Pipe::Rust,
     };
-
-    let pipe = if take("--stock") {
-        Pipe::Stock
-    } else {
-        Pipe::Rust
-    };
-    let plain = take("--plain");
     let source = Source::from_env()?;
 
-    let mut recipe = if plain {
+    let mut recipe = if options.plain {
         Recipe::new(&source, pipe)
     } else {
         Recipe::full(&source, pipe)?
     };
-    recipe.configure.extend(options);
+    recipe.configure.extend(options.configure);
 
     Ok(recipe.build()?.binary.display().to_string())
 }

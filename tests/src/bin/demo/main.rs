@@ -1,9 +1,8 @@
-//! The demonstration behind `tests/demo`: nginx with the Rust pipe, built,
+//! The demonstration behind `cargo xtask demo`: nginx with the Rust pipe, built,
 //! started in front of real upstreams, and checked body by body.
 
 mod client;
 mod interrupt;
-mod options;
 mod shows;
 mod stage;
 
@@ -14,9 +13,10 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use clap::Parser;
+use pipe_options::Demo as Options;
 use pipe_tests::build::{Pipe, Recipe, Source};
 
-use options::{Options, USAGE};
 use stage::{Front, Stage};
 
 /// All that runs and all that lies on disk. Here, so that an interrupt finds
@@ -24,13 +24,7 @@ use stage::{Front, Stage};
 static STAGE: Mutex<Option<Stage>> = Mutex::new(None);
 
 fn main() -> ExitCode {
-    let options = match Options::parse(env::args_os().skip(1)) {
-        Ok(options) => options,
-        Err(error) => {
-            eprintln!("demo: {error}\n\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
+    let options = Options::parse();
     let outcome = interrupt::on_interrupt(strike)
         .map_err(Box::from)
         .and_then(|()| demonstrate(&options));
@@ -51,10 +45,6 @@ fn strike() {
 }
 
 fn demonstrate(options: &Options) -> Result<(), Box<dyn Error>> {
-    if options.help {
-        print!("{USAGE}");
-        return Ok(());
-    }
     let nginx = nginx(options)?;
     let front = set_up(&nginx)?;
     shows::run(&front)?;

@@ -12,6 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use clap::Parser;
+use pipe_options::Suite as Options;
 use pipe_tests::build::{self, Pipe, Recipe, Source, with_progress};
 use tempfile::TempDir;
 
@@ -27,8 +29,6 @@ const SUITE_COMMIT: &str = "76bb761cdcaeb6cb024d605c2ef91bf8d8a602d7";
 /// The files in which the pipe runs, most coverage first.
 const FILES: &str = include_str!("../../../suite/files.txt");
 
-/// The tests mostly wait: more of them than processors do no harm.
-const DEFAULT_JOBS: usize = 6;
 const RETRIES: usize = 3;
 
 /// What files of the list need, beside what all tests are built with.
@@ -53,33 +53,8 @@ const SUITE_MODULES: &[&str] = &[
     "--with-stream_ssl_preread_module",
 ];
 
-const USAGE: &str = "\
-usage: suite [--clone] [--variant NAME]... [--all-variants] [--files A.t,B.t] [--jobs N]
-
-Runs nginx's own test suite on stock nginx and on nginx with this pipe.
-
-  --clone         fetch the suite at the pinned commit, and run that
-  --variant NAME  base (default), aio, aiosf, tiny, notmp, sendfile, http10,
-                  poll, select; may be given several times
-  --all-variants  all of them
-  --files LIST    these files, not all in which the pipe runs
-  --jobs N        run N files at a time (default 6)
-
-environment:
-  NGINX_TESTS           a checkout of the suite
-  NGINX_SOURCE          the nginx tree to build (default: the nginx-src crate)
-  NGX_STOCK, NGX_OURS   run these programs; build nothing
-
-Debian packages for the build: libgd-dev libgeoip-dev libpcre2-dev libperl-dev
-  libssl-dev libxslt1-dev zlib1g-dev
-and to turn skips into runs: ffmpeg iproute2 libcache-memcached-fast-perl
-  libcache-memcached-perl libcryptx-perl libfcgi-perl libgd-perl
-  libio-socket-ssl-perl libnet-ssleay-perl libprotocol-websocket-perl
-  libscgi-perl memcached uwsgi-core uwsgi-plugin-python3
-";
-
 fn main() -> ExitCode {
-    match Options::parse(env::args().skip(1)).and_then(|options| suite(&options)) {
+    match suite(&Options::parse()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("suite: {error}");
@@ -88,66 +63,41 @@ fn main() -> ExitCode {
     }
 }
 
-struct Options {
-    help: bool,
-    clone: bool,
-    variants: Vec<&'static Variant>,
-    files: Vec<String>,
-    jobs: usize,
+/// The variants that are asked for.
+fn variants(options: &Options) -> Result<Vec<&'static Variant>> {
+    if options.all_variants {
+        return Ok(VARIANTS.iter().collect());
+    }
+    if options.variant.is_empty() {
+        return Ok(VARIANTS.first().into_iter().collect());
+    }
+    let named = |name: &String| {
+        let known = Variant::named(name);
+        known.ok_or_else(|| format!("there is no variant {name}").into())
+    };
+    options.variant.iter().map(named).collect()
 }
 
-impl Options {
-    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
-        let mut options = Self {
-            help: false,
-            clone: false,
-            variants: Vec::new(),
-            files: FILES.lines().map(str::to_owned).collect(),
-            jobs: DEFAULT_JOBS,
-        };
-        while let Some(argument) = arguments.next() {
-            let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
-            match argument.as_str() {
-                "--help" => options.help = true,
-                "--clone" => options.clone = true,
-                "--all-variants" => options.variants = VARIANTS.iter().collect(),
-                "--variant" => {
-                    let name = value()?;
-                    let known = Variant::named(&name);
-                    options
-                        .variants
-                        .push(known.ok_or(format!("there is no variant {name}"))?);
-                }
-                "--files" => options.files = value()?.split(',').map(str::to_owned).collect(),
-                "--jobs" => options.jobs = value()?.parse()?,
-                other => return Err(format!("unknown argument {other}; --help tells").into()),
-            }
-        }
-        if options.variants.is_empty() {
-            options.variants.extend(VARIANTS.first());
-        }
-        if options.jobs == 0 {
-            return Err("--jobs must be at least 1".into());
-        }
-        Ok(options)
+/// The files that are asked for.
+fn files(options: &Options) -> Vec<String> {
+    match options.files.is_empty() {
+        true => FILES.lines().map(str::to_owned).collect(),
+        false => options.files.clone(),
     }
 }
 
 fn suite(options: &Options) -> Result<ExitCode> {
-    if options.help {
-        print!("{USAGE}");
-        return Ok(ExitCode::SUCCESS);
-    }
+    let (variants, files) = (variants(options)?, files(options));
     let Some(checkout) = checkout(options.clone)? else {
         println!(
             "skipped: nginx's own test suite; NGINX_TESTS names no checkout of it. To run it:"
         );
         println!("  git clone {SUITE_URL} && git -C nginx-tests checkout {SUITE_COMMIT}");
-        println!("  NGINX_TESTS=$PWD/nginx-tests cargo run -p pipe-tests --bin suite");
+        println!("  NGINX_TESTS=$PWD/nginx-tests cargo xtask suite");
         println!("or let --clone fetch that commit.");
         return Ok(ExitCode::SUCCESS);
     };
-    for file in &options.files {
+    for file in &files {
         if !checkout.join(file).is_file() {
             return Err(format!("{} has no {file}", checkout.display()).into());
         }
@@ -161,7 +111,7 @@ fn suite(options: &Options) -> Result<ExitCode> {
     run::catch_interrupts();
     let scratch = TempDir::new()?;
     let mut worse = 0;
-    for variant in &options.variants {
+    for variant in variants {
         let runner = Runner {
             variant,
             suite: variant.suite(&checkout, scratch.path())?,
@@ -170,7 +120,7 @@ fn suite(options: &Options) -> Result<ExitCode> {
             scratch: scratch.path(),
             logs: fresh_folder(&build::target().join("suite").join(variant.name))?,
         };
-        worse += compare(&runner, options)?;
+        worse += compare(&runner, &files, usize::from(options.jobs))?;
     }
     Ok(match worse {
         0 => ExitCode::SUCCESS,
@@ -251,14 +201,14 @@ fn version(binary: &Path) -> Result<String> {
 }
 
 /// Runs one variant and prints the comparison; how many files are worse.
-fn compare(runner: &Runner<'_>, options: &Options) -> Result<usize> {
+fn compare(runner: &Runner<'_>, files: &[String], jobs: usize) -> Result<usize> {
     let name = runner.variant.name;
-    let what = format!("{name}: {} files on stock and ours", options.files.len());
-    let outcomes = with_progress(&what, || runner.run_all(&options.files, options.jobs))?;
+    let what = format!("{name}: {} files on stock and ours", files.len());
+    let outcomes = with_progress(&what, || runner.run_all(files, jobs))?;
     println!("{name}: {}", counts(&outcomes));
 
     let mut worse = 0;
-    for (file, [stock, ours]) in options.files.iter().zip(&outcomes) {
+    for (file, [stock, ours]) in files.iter().zip(&outcomes) {
         if stock == ours && stock.verdict() == Verdict::Fail {
             println!("  {file}: on both sides {stock}");
         } else if stock != ours && settle(runner, file, [stock, ours])?.fails() {

@@ -1,52 +1,57 @@
 //! Plants faults in a copy of this project, one at a time, and has the
 //! differential harness find them. Each that it does not find is a blind spot.
-//!
-//! `planted [WORD...]`: only the faults that have one of these words in their
-//! name.
 
 mod fault;
 mod harness;
 mod project;
 
-use std::env;
-use std::process::ExitCode;
+use clap::Args;
+use xshell::Shell;
 
+use crate::nginx;
+use crate::{Result, packages};
 use fault::Fault;
 use harness::{Found, Harness};
 use project::Project;
 
-/// Shorthand for everything here that can fail.
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+/// Plants faults in a copy of the project, and has the harness find them
+///
+/// Plants the faults of tests/xtask/src/planted/faults.txt in a copy of the
+/// project, one at a time, and has the differential harness find them.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only faults with one of these words in their name
+    words: Vec<String>,
+}
 
-fn main() -> ExitCode {
-    match run() {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
+impl Options {
+    pub(crate) fn of(words: &[&str]) -> Self {
+        let words = words.iter().map(|&word| word.to_owned()).collect();
+        Self { words }
+    }
+
+    fn choose(&self, fault: &Fault) -> bool {
+        self.words.is_empty() || self.words.iter().any(|word| fault.name.contains(word))
     }
 }
 
-/// Returns how many faults were not found.
-fn run() -> Result<usize> {
-    let words: Vec<String> = env::args().skip(1).collect();
+pub(crate) fn run(shell: &Shell, options: &Options) -> Result {
+    packages::need(shell, &[])?;
+    let shell = &nginx::under_every_condition(shell)?;
     let project = Project::copy()?;
     let faults = Fault::all()?;
     for fault in &faults {
         fault.planted(&project.original(&fault.file)?)?;
     }
 
-    let harness = Harness::build(&project)?;
+    let harness = Harness::build(shell, &project)?;
     if let Some(found) = harness.find()? {
         return Err(format!("without any fault: {found}").into());
     }
 
-    let chosen = |fault: &&Fault| words.is_empty() || words.iter().any(|w| fault.name.contains(w));
     let (mut planted, mut invariants, mut missed) = (0, 0, 0);
-    for fault in faults.iter().filter(chosen) {
-        let found = try_one(&project, fault)?;
+    for fault in faults.iter().filter(|fault| options.choose(fault)) {
+        let found = try_one(shell, &project, fault)?;
         planted += 1;
         missed += usize::from(found.is_none());
         invariants += usize::from(found.as_ref().is_some_and(Found::by_invariants));
@@ -59,14 +64,17 @@ fn run() -> Result<usize> {
         "{planted} faults planted, {} found, {missed} missed; {invariants} would be found without nginx's pipe",
         planted - missed
     );
-    Ok(missed)
+    match missed {
+        0 => Ok(()),
+        _ => Err("the harness has blind spots: see above".into()),
+    }
 }
 
 /// The copy is as it was when this returns.
-fn try_one(project: &Project, fault: &Fault) -> Result<Option<Found>> {
+fn try_one(shell: &Shell, project: &Project, fault: &Fault) -> Result<Option<Found>> {
     let original = project.original(&fault.file)?;
     project.write(&fault.file, &fault.planted(&original)?)?;
-    let found = Harness::build(project)
+    let found = Harness::build(shell, project)
         .map_err(|error| format!("{}: {error}", fault.name))?
         .find();
     project.write(&fault.file, &original)?;

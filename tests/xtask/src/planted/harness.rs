@@ -4,8 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use xshell::Shell;
+
+use super::project::Project;
 use crate::Result;
-use crate::project::Project;
+use crate::project::in_tests;
 
 /// The profile of which the builds are quick.
 const PROFILE: &str = "quick";
@@ -46,12 +49,21 @@ pub(crate) struct Harness {
 
 impl Harness {
     /// Builds it.
-    pub(crate) fn build(project: &Project) -> Result<Self> {
-        let output = Command::new("cargo")
-            .args(["build", "--quiet", "--profile", PROFILE])
-            .args(["--package", "pipe-differential"])
-            .current_dir(project.root())
+    pub(crate) fn build(shell: &Shell, project: &Project) -> Result<Self> {
+        let build = [
+            "--quiet",
+            "--profile",
+            PROFILE,
+            "--package",
+            "pipe-differential",
+        ];
+        // In the copy, the same manifest is another.
+        let copy = shell.clone();
+        copy.change_dir(project.root());
+        let output = in_tests(&copy, "build")
+            .args(build)
             .env("CARGO_TARGET_DIR", project.target())
+            .ignore_status()
             .output()?;
         if !output.status.success() {
             return Err(text(&output.stderr).into());

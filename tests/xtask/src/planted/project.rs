@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::Result;
-use pipe_tests::build::{project, target};
+use crate::project::{root, target};
 
 /// A copy of the project.
 pub(crate) struct Project {
@@ -14,9 +14,9 @@ pub(crate) struct Project {
 impl Project {
     /// Makes or renews the copy.
     pub(crate) fn copy() -> Result<Self> {
-        let root = target().join("planted/project");
-        copy(&project(), &root)?;
-        Ok(Self { root })
+        let copied = target().join("planted/project");
+        copy(&root(), &copied)?;
+        Ok(Self { root: copied })
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -30,7 +30,7 @@ impl Project {
 
     /// A file's text without a fault.
     pub(crate) fn original(&self, file: &str) -> Result<String> {
-        let path = project().join(file);
+        let path = root().join(file);
         fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()).into())
     }
 

@@ -4,8 +4,8 @@
 //!
 //! `PIPE_CHECKER=sanitizers` has the tests build and use nginx with the address
 //! and the undefined behaviour sanitizer, our library included;
-//! `PIPE_CHECKER=valgrind` runs an ordinary build under valgrind. `tests/sanitize`
-//! does either.
+//! `PIPE_CHECKER=valgrind` runs an ordinary build under valgrind. `cargo xtask
+//! sanitize` does either.
 
 use std::env;
 use std::fs;

@@ -3,7 +3,7 @@
 //! header (which `nginx-module/ngx_event_pipe_rust_module.c` does in every
 //! build).
 //!
-//! `PIPE_UPDATE_HEADER=1 cargo test -p pipe-tests --test header` writes it anew.
+//! `PIPE_UPDATE_HEADER=1 cargo xtask test header` writes it anew.
 
 use std::env;
 use std::fs;
@@ -25,7 +25,7 @@ fn the_header_is_what_cbindgen_writes() {
 
     assert_eq!(
         committed, written,
-        "the header is out of date: PIPE_UPDATE_HEADER=1 cargo test -p pipe-tests --test header"
+        "the header is out of date: PIPE_UPDATE_HEADER=1 cargo xtask test header"
     );
 }
 

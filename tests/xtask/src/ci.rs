@@ -33,7 +33,7 @@ pub(crate) fn run(shell: &Shell) -> Result {
         .run()?;
 
     // Installs what the rest needs, too.
-    test::run(shell)?;
+    test::run(shell, &test::Options::ALL)?;
 
     say("lints of the tests and of the benchmark");
     let packages = ["pipe-tests", "pipe-benches", "pipe-options", "xtask"];

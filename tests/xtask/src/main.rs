@@ -33,8 +33,8 @@ docs/testing.md has the rest of the environment, and what each command shows."
 )]
 enum Command {
     Demo(pipe_options::Demo),
-    /// Runs all tests: this pipe against nginx's own, and what only this one does
-    Test,
+    Test(test::Options),
+    Harness(test::Harness),
     Coverage(coverage::Options),
     Mutants(mutants::Options),
     Planted(planted::Options),
@@ -68,7 +68,8 @@ fn run(command: &Command) -> Result {
             // Its first build takes minutes: cargo shows how it goes.
             project::become_program(&here, &["--package", "pipe-tests", "--bin", "demo"])
         }
-        Command::Test => test::run(shell),
+        Command::Test(options) => test::run(shell, options),
+        Command::Harness(options) => test::harness(shell, options),
         Command::Coverage(_) => coverage::run(shell),
         Command::Mutants(options) => mutants::run(shell, options),
         Command::Planted(options) => planted::run(shell, options),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
 
+use clap::Args;
 use xshell::{Cmd, Shell, cmd};
 
 use crate::Result;
@@ -20,8 +21,62 @@ const HARNESS: &[&[&str]] = &[
     &["--features", "--count", "100000"],
 ];
 
-pub(crate) fn run(shell: &Shell) -> Result {
+/// Runs all tests: this pipe against nginx's own, and what only this one does
+///
+/// Builds nginx from one tree with its own event pipe and with this one, compares
+/// the two under real traffic, and counts. Or runs one of the tests with real
+/// nginx processes.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only this test, such as traffic or time
+    test: Option<String>,
+    /// What it is given: words that the names of its cases have, options of
+    /// cargo's tests
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+impl Options {
+    pub(crate) const ALL: Self = Self {
+        test: None,
+        words: Vec::new(),
+    };
+}
+
+/// Runs the differential harness: nginx's pipe and this one, call for call
+#[derive(Args)]
+pub(crate) struct Harness {
+    /// The harness' own, such as --count 1000000 --jobs 2; -- --help has all
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+pub(crate) fn run(shell: &Shell, options: &Options) -> Result {
     packages::need(shell, &["test"])?;
+    match &options.test {
+        Some(test) => {
+            let run = in_tests(shell, "test").args(["--package", "pipe-tests", "--test", test]);
+            Ok(run.arg("--").args(&options.words).run()?)
+        }
+        None => run_all(shell),
+    }
+}
+
+pub(crate) fn harness(shell: &Shell, options: &Harness) -> Result {
+    packages::need(shell, &[])?;
+    let compiler = nginx::compiler(&nginx::build(shell, &[])?);
+    let program = [
+        "--quiet",
+        "--release",
+        "--package",
+        "pipe-differential",
+        "--",
+    ];
+    let run = in_tests(shell, "run").args(program).args(&options.words);
+    Ok(run.env(COMPILER, compiler).run()?)
+}
+
+fn run_all(shell: &Shell) -> Result {
     let shell = shell.clone();
     let mut checks = Checks::default();
 

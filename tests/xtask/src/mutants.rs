@@ -1,4 +1,4 @@
-//! Small changes of the library's logic, which the harness has to notice.
+//! Small changes of the library's logic, which its tests have to notice.
 
 use std::fs;
 use std::path::Path;
@@ -12,11 +12,11 @@ use crate::nginx;
 use crate::packages::{self, is_command};
 use crate::project::{in_tests, logic, target};
 
-/// Changes the logic in every small way, and has the harness notice
+/// Changes the logic in every small way, and has the tests notice
 ///
 /// Changes the library's logic in every small way that cargo-mutants knows, one
-/// at a time, and lets the differential harness tell the change from nginx's
-/// pipe. Fails where a change is noticed by nothing, and not explained by
+/// at a time, and lets the unit tests and the differential harness notice the
+/// change. Fails where a change is noticed by nothing, and not explained by
 /// tests/exceptions/mutants.txt.
 #[derive(Args)]
 pub(crate) struct Options {

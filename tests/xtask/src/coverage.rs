@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
@@ -54,14 +54,14 @@ pub(crate) fn run(shell: &Shell) -> Result {
     let folder = target().join("coverage");
     let shell = &instrumented(shell, &folder)?;
     let harness = folder.join("quick/pipe-differential");
-    measure(shell, &folder, &harness)?;
+    let unit_tests = measure(shell, &folder, &harness)?;
 
     let profile = folder.join("profile");
     let files = logic(shell)?;
     let llvm_cov = |what: &str| {
         cmd!(
             shell,
-            "llvm-cov-22 {what} --instr-profile {profile} {harness}"
+            "llvm-cov-22 {what} --instr-profile {profile} {harness} --object {unit_tests}"
         )
         .quiet()
         .args(["--sources"])
@@ -98,8 +98,9 @@ fn instrumented(shell: &Shell, folder: &Path) -> Result<Shell> {
     Ok(shell)
 }
 
-/// Runs the tests, and puts together what they counted.
-fn measure(shell: &Shell, folder: &Path, harness: &Path) -> Result {
+/// Runs the tests, and puts together what they counted. Returns the program of the unit
+/// tests.
+fn measure(shell: &Shell, folder: &Path, harness: &Path) -> Result<PathBuf> {
     let profiles = folder.join("profiles");
     let quick = ["--quiet", "--profile", "quick"];
     let build = in_tests(shell, "build").args(quick);
@@ -107,8 +108,8 @@ fn measure(shell: &Shell, folder: &Path, harness: &Path) -> Result {
     // Those of build scripts.
     shell.remove_path(&profiles)?;
 
-    let unit_tests = cmd!(shell, "cargo test --quiet --package ngx-event-pipe");
-    unit_tests.quiet().ignore_stdout().run()?;
+    let unit_tests = build_unit_tests(shell)?;
+    cmd!(shell, "{unit_tests}").quiet().ignore_stdout().run()?;
     for words in HARNESS {
         cmd!(shell, "{harness}").quiet().args(*words).run()?;
     }
@@ -125,7 +126,26 @@ fn measure(shell: &Shell, folder: &Path, harness: &Path) -> Result {
     )
     .quiet()
     .run()?;
-    Ok(())
+    Ok(unit_tests)
+}
+
+/// Builds the unit tests of the library. Returns their program.
+fn build_unit_tests(shell: &Shell) -> Result<PathBuf> {
+    let words = ["--quiet", "--no-run", "--message-format=json", "--lib"];
+    let messages = cmd!(shell, "cargo test --package ngx-event-pipe {words...}");
+    let programs = messages
+        .quiet()
+        .read()?
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable)
+        .next_back();
+    Ok(programs.ok_or("cargo names no program of the unit tests")?)
+}
+
+/// What cargo says of something that it has built, as far as it matters.
+#[derive(Deserialize)]
+struct Message {
+    executable: Option<PathBuf>,
 }
 
 /// What is not reached, by its place: a file, a line, a column.

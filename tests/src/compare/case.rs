@@ -109,6 +109,13 @@ pub struct Reply {
     /// has all that was sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<usize>,
+    /// Upstream leaves its connection open behind the end of the body, until the
+    /// client has all that was sent. On stock's side it closes the connection.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stays: bool,
+    /// With FastCGI, no empty record comes before the one that ends the request.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub bare_end: bool,
     /// So many bytes come after the end of the body.
     #[serde(default, skip_serializing_if = "is_default")]
     pub extra: usize,
@@ -164,8 +171,23 @@ pub struct Request {
     pub leaves: Option<usize>,
 }
 
+/// Types of responses that have no end.
+pub(super) const LIVE: [&str; 2] = ["text/event-stream", "multipart/x-mixed-replace"];
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+impl Location {
+    /// Whether its response has no end and is not kept.
+    fn is_live(&self) -> bool {
+        let is_kept = |line: &String| line.contains("_cache ") || line.contains("_store ");
+        let is_type = |line: &String| {
+            let value = line.strip_prefix("Content-Type: ");
+            value.is_some_and(|value| LIVE.iter().any(|live| value.starts_with(live)))
+        };
+        self.reply.headers.iter().any(is_type) && !self.conf.iter().any(is_kept)
+    }
 }
 
 impl Case {
@@ -200,5 +222,17 @@ impl Case {
     pub fn is_sound(&self, request: &Request) -> bool {
         let breaks = |location: usize| self.locations[location].reply.fault.is_some();
         !self.tree(request.location).into_iter().any(breaks)
+    }
+
+    /// Whether no response has an end, and none is kept: then this project's side
+    /// must not write any of them to disk.
+    pub fn is_live(&self) -> bool {
+        let lines = self.server.iter().chain(&self.ours);
+        let is_off = |line: &String| {
+            ["event_pipe_stream off;", "event_pipe_extensions off;"].contains(&&**line)
+        };
+        let parts = self.requests.iter().map(|request| request.location);
+        let mut parts = parts.flat_map(|location| self.tree(location));
+        !lines.clone().any(is_off) && parts.all(|part| self.locations[part].is_live())
     }
 }

@@ -1,12 +1,12 @@
 //! Random cases.
 
 use super::case::{Case, Fault, Framing, Include, Listen, Location, Reply, Request};
-use super::model;
+use super::{focused, model};
 use crate::random::Random;
 use crate::upstream::Protocol;
 
 /// Sets of buffers that nginx accepts, with the smallest temporary file for each.
-const BUFFERS: [(&str, usize); 5] = [
+pub(super) const BUFFERS: [(&str, usize); 5] = [
     (
         "@_buffer_size 1k; @_buffers 4 1k; @_busy_buffers_size 2k; @_temp_file_write_size 2k;",
         2 << 10,
@@ -49,6 +49,8 @@ pub fn generate(seed: u64) -> Case {
     match random.below(100) {
         0..=3 => stream(seed, &mut random),
         4..=6 => threads(seed, &mut random),
+        7..=8 => focused::camera(seed, &mut random),
+        9..=10 => focused::farewell(seed, &mut random),
         _ => Maker::new(&mut random).case(seed),
     }
 }
@@ -346,6 +348,8 @@ impl<'r> Maker<'r> {
             framing,
             pauses,
             holds: Vec::new(),
+            stays: false,
+            bare_end: false,
             extra: match framing == Framing::Length && self.maybe(4) {
                 true => 1 + self.random.below(5000),
                 false => 0,
@@ -476,6 +480,8 @@ fn threads(seed: u64, random: &mut Random) -> Case {
             framing: Framing::Length,
             pauses: Some(pauses),
             holds: Vec::new(),
+            stays: false,
+            bare_end: false,
             extra: 0,
             fault: None,
         },
@@ -531,6 +537,8 @@ fn stream(seed: u64, random: &mut Random) -> Case {
         },
         pauses: None,
         holds: Vec::new(),
+        stays: false,
+        bare_end: false,
         extra: 0,
         fault: None,
     };

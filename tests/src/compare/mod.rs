@@ -13,6 +13,7 @@
 pub mod campaign;
 pub mod case;
 mod conf;
+mod focused;
 mod generate;
 mod model;
 mod outcome;

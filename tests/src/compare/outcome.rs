@@ -29,6 +29,8 @@ pub enum Finding {
     Log(String),
     /// Upstream waited in vain for the client to get what had been sent.
     Held,
+    /// Of responses without an end, something was written to disk.
+    Spilled,
     /// A file was stored that is not the body.
     Stored(usize),
     /// Descriptors are left open.
@@ -48,6 +50,7 @@ impl fmt::Display for Finding {
             Self::Header(nth, line) => write!(f, "request {nth} gets {line:?}"),
             Self::Log(kind) => write!(f, "error log: {kind}"),
             Self::Held => f.write_str("what upstream has sent is held back"),
+            Self::Spilled => f.write_str("a response without an end is put on disk"),
             Self::Stored(nth) => write!(f, "what is stored of location {nth} is not its body"),
             Self::LeftOpen => f.write_str("descriptors are left open"),
             Self::Died => f.write_str("the worker has ended"),

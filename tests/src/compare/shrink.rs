@@ -41,6 +41,8 @@ pub fn smaller(case: &Case) -> Vec<Case> {
         add(&|case| case.locations[nth].tls = None);
         add(&|case| case.locations[nth].reply.extra = 0);
         add(&|case| case.locations[nth].reply.pauses = None);
+        add(&|case| case.locations[nth].reply.stays = false);
+        add(&|case| case.locations[nth].reply.bare_end = false);
         add(&|case| case.locations[nth].reply.fault = None);
         add(&|case| case.locations[nth].reply.headers.truncate(1));
         for size in [100, here.reply.size / 2, here.reply.size / 4 * 3] {

@@ -206,6 +206,11 @@ impl Side {
             outcome.judge(case, nth, got);
         }
         outcome.findings.extend(log.into_iter().map(Finding::Log));
+        if self.which == Which::Ours && case.is_live() && outcome.temp_files > 0 {
+            let bytes = outcome.temp_bytes;
+            outcome.findings.insert(Finding::Spilled);
+            outcome.details.push(format!("on disk: {bytes} bytes"));
+        }
         for location in 0..case.locations.len() {
             let stored = self
                 .stage
@@ -342,13 +347,24 @@ fn reply(case: &Case, nth: usize, here: &Location, which: Which) -> Reply {
         reply.cuts = Cuts::Every(size, Hold::Pause(Duration::from_micros(pause)));
     }
     if !script.holds.is_empty() {
-        reply.cuts = Cuts::At(holds(case, nth, which));
+        reply.cuts = Cuts::At(holds(case, nth));
     }
+    if script.stays && which == Which::Ours {
+        reply.end = end(case, nth);
+    }
+    reply.records.bare_end = script.bare_end;
     reply
 }
 
-/// Upstream waits for the first client; on stock's side no longer than on ours.
-fn holds(case: &Case, nth: usize, _which: Which) -> Vec<(Point, Hold)> {
+/// Upstream closes the connection when the first client has all.
+fn end(case: &Case, nth: usize) -> End {
+    let pieces = model::pieces(case, &case.requests[0]);
+    let due = model::reached(&pieces, nth, model::raw(case, nth).len());
+    due.map_or(End::Fin, |due| End::Received(due, HELD))
+}
+
+/// Upstream waits for the first client.
+fn holds(case: &Case, nth: usize) -> Vec<(Point, Hold)> {
     let pieces = model::pieces(case, &case.requests[0]);
     let hold = |raw: &usize| {
         let due = model::reached(&pieces, nth, *raw)?;

@@ -107,7 +107,9 @@ pub(super) fn render(reply: &Reply, request: &Request) -> Wire {
         bytes.extend([9, STDOUT, 0, 1, 0, 0, 0, 0]);
         return Wire { bytes, header };
     }
-    write_record(&mut bytes, STDOUT, &[], 0);
+    if !records.bare_end {
+        write_record(&mut bytes, STDOUT, &[], 0);
+    }
     write_record(&mut bytes, END_REQUEST, &[0; 8], 0);
     if after_end && reply.extra > 0 {
         write_record(&mut bytes, STDOUT, &vec![b'+'; reply.extra], 0);
@@ -184,6 +186,7 @@ mod tests {
             padding: 5,
             header_alone: true,
             stderr: Some("oops"),
+            bare_end: false,
         };
         let wire = render(&reply, &Request::new("GET", "/", None));
         let records = records(&wire.bytes);

@@ -103,6 +103,9 @@ pub struct Records {
     pub header_alone: bool,
     /// A message that comes amid the body on standard error.
     pub stderr: Option<&'static str>,
+    /// Whether the record that ends the request follows the body at once, without
+    /// an empty record before it.
+    pub bare_end: bool,
 }
 
 impl Default for Records {
@@ -112,6 +115,7 @@ impl Default for Records {
             padding: 0,
             header_alone: false,
             stderr: None,
+            bare_end: false,
         }
     }
 }
@@ -168,6 +172,9 @@ pub enum End {
     Reset,
     /// Nothing, until nginx closes the connection.
     Hang,
+    /// Closes the connection when the client has the header and so many bytes of
+    /// the body, or after so long: then it has missed them.
+    Received(usize, Duration),
 }
 
 /// One answer of a scripted peer.

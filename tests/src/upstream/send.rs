@@ -113,9 +113,10 @@ fn end(mut stream: &TcpStream, end: End, progress: &Progress) -> Result<Then> {
             return Ok(Then::Keep);
         }
         // The end must be there for nginx to know that it has got all.
-        End::Fin => {
-            stream.shutdown(std::net::Shutdown::Write)?;
-            drain(stream, progress)?;
+        End::Fin => close(stream, progress)?,
+        End::Received(size, patience) => {
+            progress.wait_for_receipt(size, patience);
+            close(stream, progress)?;
         }
         End::Reset => {
             drain(stream, progress)?;
@@ -129,4 +130,9 @@ fn end(mut stream: &TcpStream, end: End, progress: &Progress) -> Result<Then> {
         }
     }
     Ok(Then::Close)
+}
+
+fn close(stream: &TcpStream, progress: &Progress) -> Result<()> {
+    stream.shutdown(std::net::Shutdown::Write)?;
+    drain(stream, progress)
 }

@@ -93,6 +93,7 @@ fn reply(random: &mut Random, protocol: Protocol, buffers: &Buffers) -> Reply {
         padding: *random.pick(&[0, 0, 1, 7, 255]),
         header_alone: random.once_in(2),
         stderr: random.once_in(4).then_some("message"),
+        bare_end: false,
     };
     if random.once_in(2) {
         // Neither too big for the buffer nor just filling it (a defect), not

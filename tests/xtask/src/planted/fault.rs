@@ -8,6 +8,9 @@ pub(crate) struct Fault {
     pub(crate) name: String,
     /// The file that it is in.
     pub(crate) file: String,
+    /// The known case that finds it, without its ending. `None` if it is for the
+    /// differential harness.
+    pub(crate) case: Option<String>,
     old: String,
     new: String,
 }
@@ -31,6 +34,7 @@ impl Fault {
             match line.split_at(1) {
                 ("-", old) => append(&mut fault.old, old),
                 ("+", new) => append(&mut fault.new, new),
+                ("?", case) => fault.case = Some(case.trim().to_string()),
                 _ => fault.file = line.to_string(),
             }
         }

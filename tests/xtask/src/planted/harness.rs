@@ -78,7 +78,7 @@ impl Harness {
             let output = self.run(arguments)?;
             if !output.status.success() {
                 return Ok(Some(Found {
-                    means,
+                    means: (*means).to_string(),
                     after: Failure::of(&output),
                     alone: self.find_alone()?,
                 }));
@@ -105,12 +105,21 @@ impl Harness {
 
 /// How a fault was found.
 pub(crate) struct Found {
-    means: &'static str,
+    means: String,
     after: Failure,
     alone: Option<Failure>,
 }
 
 impl Found {
+    /// In a known case, something is worse than on stock.
+    pub(crate) fn by_case(case: &str, worse: &str) -> Self {
+        Self {
+            means: format!("the case {case}"),
+            after: Failure::Told(worse.to_owned()),
+            alone: None,
+        }
+    }
+
     pub(crate) fn by_invariants(&self) -> bool {
         self.alone.is_some()
     }

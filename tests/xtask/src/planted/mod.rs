@@ -1,9 +1,13 @@
 //! Plants faults in a copy of this project, one at a time, and has the
-//! differential harness find them. Each that it does not find is a blind spot.
+//! differential harness find them, or a known case of `compare` where the fault
+//! names one. Each that is not found is a blind spot.
 
 mod fault;
 mod harness;
+mod known;
 mod project;
+
+use std::collections::BTreeSet;
 
 use clap::Args;
 use xshell::Shell;
@@ -17,7 +21,8 @@ use project::Project;
 /// Plants faults in a copy of the project, and has the harness find them
 ///
 /// Plants the faults of tests/xtask/src/planted/faults.txt in a copy of the
-/// project, one at a time, and has the differential harness find them.
+/// project, one at a time, and has the differential harness find them, or a known
+/// case of compare where the fault names one.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Only faults with one of these words in their name
@@ -44,13 +49,16 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result {
         fault.planted(&project.original(&fault.file)?)?;
     }
 
-    let harness = Harness::build(shell, &project)?;
-    if let Some(found) = harness.find()? {
-        return Err(format!("without any fault: {found}").into());
+    let faults: Vec<Fault> = faults.into_iter().filter(|f| options.choose(f)).collect();
+    let means: BTreeSet<Option<&String>> = faults.iter().map(|fault| fault.case.as_ref()).collect();
+    for case in means {
+        if let Some(found) = find(shell, &project, case)? {
+            return Err(format!("without any fault: {found}").into());
+        }
     }
 
     let (mut planted, mut invariants, mut missed) = (0, 0, 0);
-    for fault in faults.iter().filter(|fault| options.choose(fault)) {
+    for fault in &faults {
         let found = try_one(shell, &project, fault)?;
         planted += 1;
         missed += usize::from(found.is_none());
@@ -74,9 +82,16 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result {
 fn try_one(shell: &Shell, project: &Project, fault: &Fault) -> Result<Option<Found>> {
     let original = project.original(&fault.file)?;
     project.write(&fault.file, &fault.planted(&original)?)?;
-    let found = Harness::build(shell, project)
-        .map_err(|error| format!("{}: {error}", fault.name))?
-        .find();
+    let found = find(shell, project, fault.case.as_ref());
     project.write(&fault.file, &original)?;
-    found
+    found.map_err(|error| format!("{}: {error}", fault.name).into())
+}
+
+/// Looks for a fault in the copy: in this known case, or by the differential
+/// harness.
+fn find(shell: &Shell, project: &Project, case: Option<&String>) -> Result<Option<Found>> {
+    match case {
+        Some(case) => known::find(shell, project, case),
+        None => Harness::build(shell, project)?.find(),
+    }
 }

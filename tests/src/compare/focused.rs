@@ -1,0 +1,144 @@
+//! Random cases that are about one thing each: what this pipe promises where the
+//! paths through both pipes part, and chance alone would seldom lead.
+
+use super::case::{Case, Framing, LIVE, Listen, Location, Reply, Request};
+use super::generate::BUFFERS;
+use crate::random::Random;
+use crate::upstream::Protocol;
+
+/// A response that is sent as fast as can be.
+fn reply(size: usize, framing: Framing) -> Reply {
+    Reply {
+        size,
+        headers: vec!["Content-Type: text/html".to_owned()],
+        framing,
+        pauses: None,
+        holds: Vec::new(),
+        stays: false,
+        bare_end: false,
+        extra: 0,
+        fault: None,
+    }
+}
+
+fn location(protocol: Protocol, reply: Reply) -> Location {
+    Location {
+        protocol,
+        tls: None,
+        includes: Vec::new(),
+        before: None,
+        after: None,
+        sub: false,
+        conf: Vec::new(),
+        reply,
+    }
+}
+
+/// A client that takes all at once.
+fn request(location: usize) -> Request {
+    Request {
+        location,
+        old: false,
+        range: None,
+        gzip: false,
+        delay: 0,
+        gulps: None,
+        leaves: None,
+    }
+}
+
+fn case(seed: u64, locations: Vec<Location>, requests: Vec<Request>) -> Case {
+    Case {
+        number: seed,
+        listen: Listen::default(),
+        server: Vec::new(),
+        ours: Vec::new(),
+        streams: false,
+        spare_descriptors: None,
+        locations,
+        requests,
+    }
+}
+
+fn framing(random: &mut Random, protocol: Protocol) -> Framing {
+    match random.below(3) {
+        0 => Framing::Length,
+        1 if matches!(protocol, Protocol::Http | Protocol::FastCgi) => {
+            Framing::Chunks(*random.pick(&[1000, 8192, 50_000]))
+        }
+        _ => Framing::Close,
+    }
+}
+
+/// Pictures of cameras, which come faster than their clients take them.
+pub(super) fn camera(seed: u64, random: &mut Random) -> Case {
+    let count = random.between(1, 2);
+    let mut one = |_| {
+        let protocol = *random.pick(&Protocol::ALL);
+        let framing = framing(random, protocol);
+        let mut reply = reply(random.between(600_000, 2_000_000), framing);
+        reply.headers = vec![format!("Content-Type: {}; boundary=b", random.pick(&LIVE))];
+        reply.pauses = Some((random.between(20_000, 100_000), 500));
+        let mut location = location(protocol, reply);
+        if random.once_in(3) {
+            location.conf.push(random.pick(&BUFFERS).0.to_owned());
+        }
+        location
+    };
+    let locations: Vec<Location> = (0..count).map(&mut one).collect();
+    let slow = |location| Request {
+        gulps: Some((*random.pick(&[10_000, 30_000]), 2000)),
+        ..request(location)
+    };
+    let requests = (0..count).map(slow).collect();
+    let mut case = case(seed, locations, requests);
+    case.listen = Listen {
+        http2: random.once_in(3).then_some(65_535),
+        tls: random.once_in(6),
+        sndbuf: Some(*random.pick(&[8 << 10, 32 << 10])),
+        rcvbuf: Some(32 << 10),
+    };
+    case.server = lines(random, &["sendfile on;", "aio threads; aio_write on;"]);
+    case.ours = lines(
+        random,
+        &["event_pipe_lend 0;", "event_pipe_spill_delay 5ms;"],
+    );
+    case
+}
+
+/// A response behind whose end upstream leaves the connection open: its own word
+/// for the end has to be enough.
+pub(super) fn farewell(seed: u64, random: &mut Random) -> Case {
+    let protocol = match random.once_in(5) {
+        true => Protocol::Http,
+        false => Protocol::FastCgi,
+    };
+    let framing = match framing(random, protocol) {
+        Framing::Close if protocol == Protocol::Http => Framing::Length,
+        framing => framing,
+    };
+    let size = *random.pick(&[200, 10_000, 100_000]);
+    let mut reply = reply(1 + random.below(size), framing);
+    reply.stays = true;
+    reply.bare_end = !random.once_in(4);
+    let mut location = location(protocol, reply);
+    if random.once_in(3) {
+        location.conf.push(random.pick(&BUFFERS).0.to_owned());
+    }
+    if random.once_in(3) {
+        let line = "@_cache @; @_cache_valid any 1h; @_cache_key $uri;";
+        location.conf.push(line.to_owned());
+    }
+    let mut case = case(seed, vec![location], vec![request(0)]);
+    case.listen.http2 = random.once_in(3).then_some(65_535);
+    case.listen.tls = random.once_in(6);
+    case.server = lines(random, &["sendfile on;", "postpone_output 0;"]);
+    case.ours = lines(random, &["event_pipe_lend 0;", "event_pipe_stream on;"]);
+    case
+}
+
+/// Each of them by chance.
+fn lines(random: &mut Random, all: &[&str]) -> Vec<String> {
+    let some = all.iter().filter(|_| random.once_in(3));
+    some.map(|line| (*line).to_owned()).collect()
+}

@@ -29,6 +29,10 @@ pub struct Case {
     /// temporary file for each response take; with none there is no such limit.
     #[serde(default, skip_serializing_if = "is_default")]
     pub spare_descriptors: Option<usize>,
+    /// A location that is asked for by itself, first when nothing else goes on, and
+    /// then while a reply stands: that must not cost the worker more reads.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub probe: Option<usize>,
     /// Each is at the path of its place.
     pub locations: Vec<Location>,
     /// What clients ask for, all at the same time.
@@ -113,6 +117,9 @@ pub struct Reply {
     /// client has all that was sent. On stock's side it closes the connection.
     #[serde(default, skip_serializing_if = "is_default")]
     pub stays: bool,
+    /// Upstream sends no more than the header until the probe is over.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stands: bool,
     /// With FastCGI, no empty record comes before the one that ends the request.
     #[serde(default, skip_serializing_if = "is_default")]
     pub bare_end: bool,
@@ -176,6 +183,21 @@ pub(super) const LIVE: [&str; 2] = ["text/event-stream", "multipart/x-mixed-repl
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+impl Request {
+    /// Of a client that takes all at once.
+    pub(super) fn plain(location: usize) -> Self {
+        Self {
+            location,
+            old: false,
+            range: None,
+            gzip: false,
+            delay: 0,
+            gulps: None,
+            leaves: None,
+        }
+    }
 }
 
 impl Location {

@@ -1,7 +1,7 @@
 //! Random cases that are about one thing each: what this pipe promises where the
 //! paths through both pipes part, and chance alone would seldom lead.
 
-use super::case::{Case, Framing, LIVE, Listen, Location, Reply, Request};
+use super::case::{Case, Framing, Include, LIVE, Listen, Location, Reply, Request};
 use super::generate::BUFFERS;
 use crate::random::Random;
 use crate::upstream::Protocol;
@@ -15,6 +15,7 @@ fn reply(size: usize, framing: Framing) -> Reply {
         pauses: None,
         holds: Vec::new(),
         stays: false,
+        stands: false,
         bare_end: false,
         extra: 0,
         fault: None,
@@ -34,19 +35,6 @@ fn location(protocol: Protocol, reply: Reply) -> Location {
     }
 }
 
-/// A client that takes all at once.
-fn request(location: usize) -> Request {
-    Request {
-        location,
-        old: false,
-        range: None,
-        gzip: false,
-        delay: 0,
-        gulps: None,
-        leaves: None,
-    }
-}
-
 fn case(seed: u64, locations: Vec<Location>, requests: Vec<Request>) -> Case {
     Case {
         number: seed,
@@ -55,6 +43,7 @@ fn case(seed: u64, locations: Vec<Location>, requests: Vec<Request>) -> Case {
         ours: Vec::new(),
         streams: false,
         spare_descriptors: None,
+        probe: None,
         locations,
         requests,
     }
@@ -88,7 +77,7 @@ pub(super) fn camera(seed: u64, random: &mut Random) -> Case {
     let locations: Vec<Location> = (0..count).map(&mut one).collect();
     let slow = |location| Request {
         gulps: Some((*random.pick(&[10_000, 30_000]), 2000)),
-        ..request(location)
+        ..Request::plain(location)
     };
     let requests = (0..count).map(slow).collect();
     let mut case = case(seed, locations, requests);
@@ -129,11 +118,52 @@ pub(super) fn farewell(seed: u64, random: &mut Random) -> Case {
         let line = "@_cache @; @_cache_valid any 1h; @_cache_key $uri;";
         location.conf.push(line.to_owned());
     }
-    let mut case = case(seed, vec![location], vec![request(0)]);
+    let mut case = case(seed, vec![location], vec![Request::plain(0)]);
     case.listen.http2 = random.once_in(3).then_some(65_535);
     case.listen.tls = random.once_in(6);
     case.server = lines(random, &["sendfile on;", "postpone_output 0;"]);
     case.ours = lines(random, &["event_pipe_lend 0;", "event_pipe_stream on;"]);
+    case
+}
+
+/// A page that includes some responses which are worth a loan, and then one that
+/// takes its time: meanwhile, others must find what the worker lends.
+pub(super) fn loans(seed: u64, random: &mut Random) -> Case {
+    let (part, slow) = (1, 2);
+    let mut parts: Vec<Location> = Vec::new();
+    for size in [2000, random.between(200_000, 600_000), 1000] {
+        let protocol = *random.pick(&Protocol::ALL);
+        parts.push(location(protocol, reply(size, framing(random, protocol))));
+    }
+    // The fewer bytes of its own a pipe can receive at once, the more a loan spares.
+    parts[part].conf.push(BUFFERS[0].0.to_owned());
+    parts[slow].reply.stands = true;
+    let count = random.between(1, 6);
+    let include = |nth| Include {
+        block: 1 + nth,
+        location: if nth == count { slow } else { part },
+        wait: true,
+    };
+    parts[0].includes = (0..=count).map(include).collect();
+
+    let mut case = case(seed, parts, vec![Request::plain(0)]);
+    case.probe = Some(part);
+    case.listen = Listen {
+        http2: random.once_in(3).then_some(4 << 20),
+        // nginx itself gathers what goes into a record.
+        tls: false,
+        sndbuf: Some(2 << 20),
+        rcvbuf: None,
+    };
+    case.server = lines(random, &["sendfile on;", "tcp_nopush on;"]);
+    // The client is looked at so often in that time that its loans come back soon.
+    case.server
+        .push("send_timeout 4s; postpone_output 0;".to_owned());
+    case.ours = match random.below(3) {
+        0 => Vec::new(),
+        1 => vec!["event_pipe_lend 512k;".to_owned()],
+        _ => vec!["event_pipe_lend 256k;".to_owned()],
+    };
     case
 }
 

@@ -51,6 +51,7 @@ pub fn generate(seed: u64) -> Case {
         4..=6 => threads(seed, &mut random),
         7..=8 => focused::camera(seed, &mut random),
         9..=10 => focused::farewell(seed, &mut random),
+        11..=12 => focused::loans(seed, &mut random),
         _ => Maker::new(&mut random).case(seed),
     }
 }
@@ -92,6 +93,7 @@ impl<'r> Maker<'r> {
             ours: Vec::new(),
             streams: false,
             spare_descriptors: None,
+            probe: None,
             locations: (0..count).map(|nth| self.location(nth, count)).collect(),
             requests: Vec::new(),
         };
@@ -349,6 +351,7 @@ impl<'r> Maker<'r> {
             pauses,
             holds: Vec::new(),
             stays: false,
+            stands: false,
             bare_end: false,
             extra: match framing == Framing::Length && self.maybe(4) {
                 true => 1 + self.random.below(5000),
@@ -481,6 +484,7 @@ fn threads(seed: u64, random: &mut Random) -> Case {
             pauses: Some(pauses),
             holds: Vec::new(),
             stays: false,
+            stands: false,
             bare_end: false,
             extra: 0,
             fault: None,
@@ -509,6 +513,7 @@ fn threads(seed: u64, random: &mut Random) -> Case {
         ours: Vec::new(),
         streams: false,
         spare_descriptors: None,
+        probe: None,
         locations: (0..count).map(location).collect(),
         requests: (0..count).map(request).collect(),
     }
@@ -538,6 +543,7 @@ fn stream(seed: u64, random: &mut Random) -> Case {
         pauses: None,
         holds: Vec::new(),
         stays: false,
+        stands: false,
         bare_end: false,
         extra: 0,
         fault: None,
@@ -586,6 +592,7 @@ fn stream(seed: u64, random: &mut Random) -> Case {
         },
         streams: true,
         spare_descriptors: None,
+        probe: None,
         locations: vec![main, other],
         requests: vec![Request {
             location: 0,

@@ -17,6 +17,7 @@ mod focused;
 mod generate;
 mod model;
 mod outcome;
+mod probe;
 mod reader;
 mod shrink;
 mod side;

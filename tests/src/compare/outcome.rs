@@ -29,6 +29,8 @@ pub enum Finding {
     Log(String),
     /// Upstream waited in vain for the client to get what had been sent.
     Held,
+    /// While a response stands, another one takes more reads than alone.
+    Hoarded,
     /// Of responses without an end, something was written to disk.
     Spilled,
     /// A file was stored that is not the body.
@@ -50,6 +52,7 @@ impl fmt::Display for Finding {
             Self::Header(nth, line) => write!(f, "request {nth} gets {line:?}"),
             Self::Log(kind) => write!(f, "error log: {kind}"),
             Self::Held => f.write_str("what upstream has sent is held back"),
+            Self::Hoarded => f.write_str("a response that stands keeps what others need"),
             Self::Spilled => f.write_str("a response without an end is put on disk"),
             Self::Stored(nth) => write!(f, "what is stored of location {nth} is not its body"),
             Self::LeftOpen => f.write_str("descriptors are left open"),

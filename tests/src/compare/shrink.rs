@@ -76,6 +76,7 @@ pub fn smaller(case: &Case) -> Vec<Case> {
 fn is_used(case: &Case, nth: usize) -> bool {
     let asked = case.requests.iter().any(|request| request.location == nth);
     asked
+        || case.probe == Some(nth)
         || case.locations.iter().any(|location| {
             let included = location
                 .includes
@@ -101,6 +102,7 @@ fn remove_location(case: &mut Case, nth: usize) {
         location.before.iter_mut().for_each(up);
         location.after.iter_mut().for_each(up);
     }
+    case.probe.iter_mut().for_each(up);
     case.requests
         .iter_mut()
         .for_each(|request| up(&mut request.location));

@@ -13,6 +13,7 @@ use super::case::{Case, Fault, Framing, Location};
 use super::conf::{self, Peers, Which};
 use super::model;
 use super::outcome::{Finding, Outcome};
+use super::probe::Probe;
 use super::reader;
 use super::tunnel::Tunnel;
 use crate::Stage;
@@ -146,9 +147,11 @@ impl Side {
     /// Runs the `nth` case.
     pub fn run(&mut self, nth: usize, case: &Case) -> Result<Outcome> {
         let progress = Arc::new(Progress::default());
+        let gate = Arc::new(Progress::default());
         for (location, here) in case.locations.iter().enumerate() {
             let reply = reply(case, location, here, self.which);
-            let script = Arc::new(Script::new(vec![reply], Arc::clone(&progress)));
+            let waits_for = if here.reply.stands { &gate } else { &progress };
+            let script = Arc::new(Script::new(vec![reply], Arc::clone(waits_for)));
             self.stage
                 .upstream
                 .upstreams
@@ -159,6 +162,7 @@ impl Side {
         }
         let mut outcome = Outcome::default();
         let address = self.addresses[nth];
+        let probe = Probe::new(case, self.worker, address)?;
         let done = AtomicBool::new(false);
         let all = thread::scope(|scope| {
             let clients = scope.spawn(|| {
@@ -166,15 +170,25 @@ impl Side {
                 done.store(true, Ordering::Release);
                 all
             });
+            let probed = probe.map_or(Ok(()), |probe| {
+                progress.wait_for_receipt(probe.due, HELD);
+                if let Some(more) = probe.costs_more()? {
+                    outcome.findings.insert(Finding::Hoarded);
+                    outcome.details.push(more);
+                }
+                Ok(())
+            });
+            gate.client_gone();
             while !done.load(Ordering::Acquire) {
                 let open = self.open();
                 outcome.temp_files = outcome.temp_files.max(open.temp_files);
                 outcome.temp_bytes = outcome.temp_bytes.max(open.temp_bytes);
                 thread::sleep(LOOK);
             }
-            clients
+            let all = clients
                 .join()
-                .unwrap_or_else(|_| Err(Error::other("a client panicked")))
+                .unwrap_or_else(|_| Err(Error::other("a client panicked")));
+            probed.and(all)
         });
         progress.client_gone();
         if !self.rests() {
@@ -348,6 +362,9 @@ fn reply(case: &Case, nth: usize, here: &Location, which: Which) -> Reply {
     }
     if !script.holds.is_empty() {
         reply.cuts = Cuts::At(holds(case, nth));
+    }
+    if script.stands {
+        reply.cuts = Cuts::At(vec![(Point::Body(0), Hold::ClientGone)]);
     }
     if script.stays && which == Which::Ours {
         reply.end = end(case, nth);

@@ -55,6 +55,20 @@ pub struct Listen {
     /// The size of the receive buffers of the clients.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rcvbuf: Option<usize>,
+    /// Over what clients read, below TLS and HTTP/2, if that is slow.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub link: Option<Pace>,
+}
+
+/// A link that is slow for a while, in either direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// So many bytes go over it at a time.
+    pub step: usize,
+    /// And then none for so many microseconds.
+    pub rest: u64,
+    /// It is slow until it has carried so many bytes.
+    pub until: usize,
 }
 
 /// A location, whose response comes from an upstream.
@@ -65,6 +79,9 @@ pub struct Location {
     /// With HTTP, whether upstream speaks TLS, and how large its records are.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tls: Option<usize>,
+    /// Over what such an upstream sends, below TLS, if that is slow.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub link: Option<Pace>,
     /// What is included by SSI in its body.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub includes: Vec<Include>,
@@ -109,6 +126,9 @@ pub struct Reply {
     /// So much is sent at a time, with a pause of so many microseconds after it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pauses: Option<(usize, u64)>,
+    /// So many bytes come before the first pause.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub burst: usize,
     /// Upstream waits here, after so many bytes of the body, until the client
     /// has all that was sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -244,6 +264,12 @@ impl Case {
     pub fn is_sound(&self, request: &Request) -> bool {
         let breaks = |location: usize| self.locations[location].reply.fault.is_some();
         !self.tree(request.location).into_iter().any(breaks)
+    }
+
+    /// Whether some peer is on a slow link.
+    pub fn is_on_slow_link(&self) -> bool {
+        let slow = |location: &Location| location.link.is_some();
+        self.listen.link.is_some() || self.locations.iter().any(slow)
     }
 
     /// Whether no response has an end, and none is kept: then this project's side

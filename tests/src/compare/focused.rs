@@ -1,7 +1,7 @@
 //! Random cases that are about one thing each: what this pipe promises where the
 //! paths through both pipes part, and chance alone would seldom lead.
 
-use super::case::{Case, Framing, Include, LIVE, Listen, Location, Reply, Request};
+use super::case::{Case, Framing, Include, LIVE, Listen, Location, Pace, Reply, Request};
 use super::generate::BUFFERS;
 use crate::random::Random;
 use crate::upstream::Protocol;
@@ -13,6 +13,7 @@ fn reply(size: usize, framing: Framing) -> Reply {
         headers: vec!["Content-Type: text/html".to_owned()],
         framing,
         pauses: None,
+        burst: 0,
         holds: Vec::new(),
         stays: false,
         stands: false,
@@ -26,6 +27,7 @@ fn location(protocol: Protocol, reply: Reply) -> Location {
     Location {
         protocol,
         tls: None,
+        link: None,
         includes: Vec::new(),
         before: None,
         after: None,
@@ -86,6 +88,7 @@ pub(super) fn camera(seed: u64, random: &mut Random) -> Case {
         tls: random.once_in(6),
         sndbuf: Some(*random.pick(&[8 << 10, 32 << 10])),
         rcvbuf: Some(32 << 10),
+        link: None,
     };
     case.server = lines(random, &["sendfile on;", "aio threads; aio_write on;"]);
     case.ours = lines(
@@ -154,6 +157,7 @@ pub(super) fn loans(seed: u64, random: &mut Random) -> Case {
         tls: false,
         sndbuf: Some(2 << 20),
         rcvbuf: None,
+        link: None,
     };
     case.server = lines(random, &["sendfile on;", "tcp_nopush on;"]);
     // The client is looked at so often in that time that its loans come back soon.
@@ -164,6 +168,57 @@ pub(super) fn loans(seed: u64, random: &mut Random) -> Case {
         1 => vec!["event_pipe_lend 512k;".to_owned()],
         _ => vec!["event_pipe_lend 256k;".to_owned()],
     };
+    case
+}
+
+/// A peer on a slow link, which sends or takes a little several times in a time-out,
+/// though nginx sees nothing of it for longer: above the link there is a socket's
+/// buffer, a record of TLS, a frame of HTTP/2. The other peer never stops for long.
+pub(super) fn living(seed: u64, random: &mut Random) -> Case {
+    let mut case = match random.once_in(3) {
+        true => slow_upstream(seed, random),
+        false => slow_client(seed, random),
+    };
+    case.server = lines(random, &["sendfile on;", "http2_chunk_size 64k;"]);
+    case.server.push("send_timeout 1500ms;".to_owned());
+    case.locations[0]
+        .conf
+        .push("@_read_timeout 1500ms;".to_owned());
+    case.listen.http2 = random.once_in(3).then_some(1 << 20);
+    case.listen.tls = random.once_in(2);
+    case
+}
+
+/// A record of TLS takes upstream almost three seconds.
+fn slow_upstream(seed: u64, random: &mut Random) -> Case {
+    let framing = framing(random, Protocol::Http);
+    let size = random.between(40_000, 100_000);
+    let mut main = location(Protocol::Http, reply(size, framing));
+    main.tls = Some(16_384);
+    main.link = Some(Pace {
+        step: 300,
+        rest: 50_000,
+        until: 25_000,
+    });
+    case(seed, vec![main], vec![Request::plain(0)])
+}
+
+/// The socket's buffer takes the client about three seconds until nginx is told that
+/// there is room again; the client's own takes it a fifth of a second.
+fn slow_client(seed: u64, random: &mut Random) -> Case {
+    let protocol = *random.pick(&Protocol::ALL);
+    let mut reply = reply(900_000, framing(random, protocol));
+    reply.burst = 600_000;
+    reply.pauses = Some((2000, 30_000));
+    let main = location(protocol, reply);
+    let mut case = case(seed, vec![main], vec![Request::plain(0)]);
+    case.listen.sndbuf = Some(208 << 10);
+    case.listen.rcvbuf = Some(4 << 10);
+    case.listen.link = Some(Pace {
+        step: 400,
+        rest: 12_500,
+        until: 110_000,
+    });
     case
 }
 

@@ -52,6 +52,7 @@ pub fn generate(seed: u64) -> Case {
         7..=8 => focused::camera(seed, &mut random),
         9..=10 => focused::farewell(seed, &mut random),
         11..=12 => focused::loans(seed, &mut random),
+        13..=14 => focused::living(seed, &mut random),
         _ => Maker::new(&mut random).case(seed),
     }
 }
@@ -138,6 +139,7 @@ impl<'r> Maker<'r> {
             tls: self.maybe(12),
             sndbuf: slow.then(|| *self.random.pick(&[8 << 10, 16 << 10, 64 << 10])),
             rcvbuf: slow.then(|| *self.random.pick(&[32 << 10, 64 << 10])),
+            link: None,
         }
     }
 
@@ -200,6 +202,7 @@ impl<'r> Maker<'r> {
             protocol,
             tls: (protocol == Protocol::Http && self.maybe(10))
                 .then(|| *self.random.pick(&[1000, 4096, 16384])),
+            link: None,
             includes: Vec::new(),
             before: None,
             after: None,
@@ -349,6 +352,7 @@ impl<'r> Maker<'r> {
             headers: vec!["Content-Type: text/html".to_owned()],
             framing,
             pauses,
+            burst: 0,
             holds: Vec::new(),
             stays: false,
             stands: false,
@@ -472,6 +476,7 @@ fn threads(seed: u64, random: &mut Random) -> Case {
     let location = |_| Location {
         protocol: Protocol::Http,
         tls: None,
+        link: None,
         includes: Vec::new(),
         before: None,
         after: None,
@@ -482,6 +487,7 @@ fn threads(seed: u64, random: &mut Random) -> Case {
             headers: vec!["Content-Type: text/html".to_owned()],
             framing: Framing::Length,
             pauses: Some(pauses),
+            burst: 0,
             holds: Vec::new(),
             stays: false,
             stands: false,
@@ -506,6 +512,7 @@ fn threads(seed: u64, random: &mut Random) -> Case {
             tls: false,
             sndbuf,
             rcvbuf: Some(128 << 10),
+            link: None,
         },
         server: ["sendfile on;", "aio threads;", "aio_write on;"]
             .map(str::to_owned)
@@ -541,6 +548,7 @@ fn stream(seed: u64, random: &mut Random) -> Case {
             Framing::Close
         },
         pauses: None,
+        burst: 0,
         holds: Vec::new(),
         stays: false,
         stands: false,

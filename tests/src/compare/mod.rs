@@ -15,6 +15,7 @@ pub mod case;
 mod conf;
 mod focused;
 mod generate;
+mod link;
 mod model;
 mod outcome;
 mod probe;

@@ -29,6 +29,8 @@ pub enum Finding {
     Log(String),
     /// Upstream waited in vain for the client to get what had been sent.
     Held,
+    /// A response on a slow link is cut, or upstream is given up on one.
+    GivenUp,
     /// While a response stands, another one takes more reads than alone.
     Hoarded,
     /// Of responses without an end, something was written to disk.
@@ -52,6 +54,7 @@ impl fmt::Display for Finding {
             Self::Header(nth, line) => write!(f, "request {nth} gets {line:?}"),
             Self::Log(kind) => write!(f, "error log: {kind}"),
             Self::Held => f.write_str("what upstream has sent is held back"),
+            Self::GivenUp => f.write_str("a peer that is alive is given up"),
             Self::Hoarded => f.write_str("a response that stands keeps what others need"),
             Self::Spilled => f.write_str("a response without an end is put on disk"),
             Self::Stored(nth) => write!(f, "what is stored of location {nth} is not its body"),
@@ -156,6 +159,21 @@ impl Outcome {
                 let line = format!("{name}: {value}");
                 self.findings.insert(Finding::Header(nth, line));
             }
+        }
+    }
+}
+
+impl Outcome {
+    /// Judges what stock does not do: this is not compared.
+    pub(super) fn hold_to_promises(&mut self, case: &Case) {
+        if case.is_live() && self.temp_files > 0 {
+            self.findings.insert(Finding::Spilled);
+            let bytes = self.temp_bytes;
+            self.details.push(format!("on disk: {bytes} bytes"));
+        }
+        let is_cut = |finding: &Finding| matches!(finding, Finding::Cut(_) | Finding::Hung(_));
+        if case.is_on_slow_link() && self.findings.iter().any(is_cut) {
+            self.findings.insert(Finding::GivenUp);
         }
     }
 }

@@ -9,6 +9,7 @@ use openssl::ssl::{SslConnector, SslMethod, SslStream, SslVerifyMode};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::case::{Case, Request};
+use super::link::Link;
 use crate::client::http2::{DATA, END_STREAM, HEADERS, Http2, RST_STREAM};
 use crate::client::{Decoder, Ending};
 
@@ -46,8 +47,8 @@ impl Got {
 /// A connection, over TLS or not.
 #[derive(Debug)]
 enum Stream {
-    Plain(TcpStream),
-    Tls(SslStream<TcpStream>),
+    Plain(Link),
+    Tls(SslStream<Link>),
 }
 
 impl Stream {
@@ -58,10 +59,15 @@ impl Stream {
             // Segments as large as those of the loopback device would fill it.
             socket.set_tcp_mss(4096)?;
         }
+        if case.listen.link.is_some() {
+            // And the kernel tells nginx of no less than a segment that was taken.
+            socket.set_tcp_mss(1024)?;
+        }
         socket.connect_timeout(&address.into(), PATIENCE)?;
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
+        let stream = Link::new(stream, case.listen.link);
         if !case.listen.tls {
             return Ok(Self::Plain(stream));
         }
@@ -76,8 +82,8 @@ impl Stream {
 
     fn tcp(&self) -> &TcpStream {
         match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref(),
+            Self::Plain(stream) => stream.tcp(),
+            Self::Tls(stream) => stream.get_ref().tcp(),
         }
     }
 

@@ -39,6 +39,8 @@ pub fn smaller(case: &Case) -> Vec<Case> {
             add(&|case| drop(case.locations[nth].conf.remove(line)));
         }
         add(&|case| case.locations[nth].tls = None);
+        add(&|case| case.locations[nth].link = None);
+        add(&|case| case.locations[nth].reply.burst = 0);
         add(&|case| case.locations[nth].reply.extra = 0);
         add(&|case| case.locations[nth].reply.pauses = None);
         add(&|case| case.locations[nth].reply.stays = false);
@@ -61,6 +63,7 @@ pub fn smaller(case: &Case) -> Vec<Case> {
     add(&|case| case.listen.http2 = None);
     add(&|case| case.listen.sndbuf = None);
     add(&|case| case.listen.rcvbuf = None);
+    add(&|case| case.listen.link = None);
     add(&|case| case.spare_descriptors = None);
     for nth in 0..case.requests.len() {
         add(&|case| case.requests[nth].gulps = None);

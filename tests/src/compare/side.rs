@@ -55,22 +55,29 @@ impl Far {
         let upstreams = Upstreams::start()?;
         let peer = upstreams.address(Protocol::Http);
         let locations = cases.iter().flat_map(|case| &case.locations);
-        let mut records: Vec<usize> = locations.filter_map(|location| location.tls).collect();
-        records.sort_unstable();
-        records.dedup();
-        let start = |record| Tunnel::start(certificate, record, peer);
-        Ok(Self {
-            upstreams,
-            tunnels: records.into_iter().map(start).collect::<Result<_>>()?,
-        })
+        let mut tunnels: Vec<Tunnel> = Vec::new();
+        for location in locations {
+            if let Some(record) = location
+                .tls
+                .filter(|_| !tunnels.iter().any(is_of(location)))
+            {
+                tunnels.push(Tunnel::start(certificate, record, location.link, peer)?);
+            }
+        }
+        Ok(Self { upstreams, tunnels })
     }
+}
+
+/// Whether a tunnel is that of the location.
+fn is_of(location: &Location) -> impl Fn(&Tunnel) -> bool {
+    let (record, link) = (location.tls, location.link);
+    move |tunnel| Some(tunnel.record) == record && tunnel.link == link
 }
 
 impl Peers for Far {
     fn address(&self, location: &Location) -> SocketAddr {
         let tunnel = location.tls.filter(|_| location.protocol == Protocol::Http);
-        let known = |record: usize| self.tunnels.iter().find(|tunnel| tunnel.record == record);
-        match tunnel.and_then(known) {
+        match tunnel.and_then(|_| self.tunnels.iter().find(|tunnel| is_of(location)(tunnel))) {
             Some(tunnel) => tunnel.address,
             None => self.upstreams.address(location.protocol),
         }
@@ -220,10 +227,8 @@ impl Side {
             outcome.judge(case, nth, got);
         }
         outcome.findings.extend(log.into_iter().map(Finding::Log));
-        if self.which == Which::Ours && case.is_live() && outcome.temp_files > 0 {
-            let bytes = outcome.temp_bytes;
-            outcome.findings.insert(Finding::Spilled);
-            outcome.details.push(format!("on disk: {bytes} bytes"));
+        if self.which == Which::Ours {
+            outcome.hold_to_promises(case);
         }
         for location in 0..case.locations.len() {
             let stored = self
@@ -358,10 +363,21 @@ fn reply(case: &Case, nth: usize, here: &Location, which: Which) -> Reply {
         Some(Fault::Breach(at)) => reply.breach_after = Some(at),
     }
     if let Some((size, pause)) = script.pauses {
-        reply.cuts = Cuts::Every(size, Hold::Pause(Duration::from_micros(pause)));
+        let pause = Hold::Pause(Duration::from_micros(pause));
+        reply.cuts = match script.burst {
+            0 => Cuts::Every(size, pause),
+            burst => {
+                let places = (burst..script.size).step_by(size);
+                Cuts::At(places.map(|at| (Point::Body(at), pause)).collect())
+            }
+        };
     }
     if !script.holds.is_empty() {
         reply.cuts = Cuts::At(holds(case, nth));
+    }
+    if here.link.is_some() {
+        // The header has a record of its own.
+        reply.cuts = Cuts::At(vec![(Point::Body(0), Hold::Drained)]);
     }
     if script.stands {
         reply.cuts = Cuts::At(vec![(Point::Body(0), Hold::ClientGone)]);

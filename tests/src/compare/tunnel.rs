@@ -10,6 +10,8 @@ use std::time::Duration;
 use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod};
 use socket2::SockRef;
 
+use super::case::Pace;
+use super::link::Link;
 use crate::peers::openssl::Certificate;
 use crate::server::loopback;
 
@@ -23,12 +25,19 @@ pub struct Tunnel {
     pub address: SocketAddr,
     /// The size of its records.
     pub record: usize,
+    /// Over what they go, if that is slow.
+    pub link: Option<Pace>,
     stopping: Arc<AtomicBool>,
 }
 
 impl Tunnel {
     /// Begins to listen.
-    pub fn start(certificate: &Certificate, record: usize, peer: SocketAddr) -> Result<Self> {
+    pub fn start(
+        certificate: &Certificate,
+        record: usize,
+        link: Option<Pace>,
+        peer: SocketAddr,
+    ) -> Result<Self> {
         let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls())?;
         acceptor.set_private_key_file(&certificate.key, SslFiletype::PEM)?;
         acceptor.set_certificate_chain_file(&certificate.certificate)?;
@@ -45,13 +54,14 @@ impl Tunnel {
                 let acceptor = Arc::clone(&acceptor);
                 thread::spawn(move || {
                     // What goes wrong here, the client sees.
-                    let _ = carry(&acceptor, stream, record, peer);
+                    let _ = carry(&acceptor, stream, (record, link), peer);
                 });
             }
         });
         Ok(Self {
             address,
             record,
+            link,
             stopping,
         })
     }
@@ -66,10 +76,15 @@ impl Drop for Tunnel {
 }
 
 /// Carries one request there and the answer back.
-fn carry(acceptor: &SslAcceptor, stream: TcpStream, record: usize, peer: SocketAddr) -> Result<()> {
+fn carry(
+    acceptor: &SslAcceptor,
+    stream: TcpStream,
+    (record, link): (usize, Option<Pace>),
+    peer: SocketAddr,
+) -> Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let Ok(mut stream) = acceptor.accept(stream) else {
+    let Ok(mut stream) = acceptor.accept(Link::new(stream, link)) else {
         return Ok(());
     };
     let mut plain = TcpStream::connect(peer)?;
@@ -87,14 +102,14 @@ fn carry(acceptor: &SslAcceptor, stream: TcpStream, record: usize, peer: SocketA
             Ok(0) => break,
             Ok(size) => stream.write_all(&buffer[..size])?,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => {
-                return SockRef::from(stream.get_ref()).set_linger(Some(Duration::ZERO));
+                return SockRef::from(stream.get_ref().tcp()).set_linger(Some(Duration::ZERO));
             }
             Err(error) => return Err(error),
         }
     }
     // Without the end of the TLS session, nginx takes this for a failure.
     let _ = stream.shutdown();
-    stream.get_ref().shutdown(Shutdown::Write)?;
+    stream.get_ref().tcp().shutdown(Shutdown::Write)?;
     // A close with something unread would be a reset.
     let _ = stream.get_mut().read(&mut buffer);
     Ok(())

@@ -7,8 +7,12 @@
 //! gets at least as much; nothing is logged that stock does not; nothing more is
 //! open than is said. See [`verdict::NAMED`] for what is better.
 //!
-//! No verdict depends on speed: timeouts are long, and a difference counts when
-//! it shows again while stock's side never has it.
+//! Some promises hold on this project's side whatever stock does, see
+//! `Outcome::hold_to_promises` and the cases of `focused`.
+//!
+//! A difference counts when it shows again while stock's side never has it. The
+//! time-outs are long, but in cases with a slow link: there they are several times
+//! what the link takes for the next bytes.
 
 pub mod campaign;
 pub mod case;

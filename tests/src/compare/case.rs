@@ -220,7 +220,41 @@ impl Request {
     }
 }
 
+impl Reply {
+    /// What is sent as fast as can be, and is whole.
+    pub(super) fn plain(size: usize, framing: Framing) -> Self {
+        Self {
+            size,
+            headers: vec!["Content-Type: text/html".to_owned()],
+            framing,
+            pauses: None,
+            burst: 0,
+            holds: Vec::new(),
+            stays: false,
+            stands: false,
+            bare_end: false,
+            extra: 0,
+            fault: None,
+        }
+    }
+}
+
 impl Location {
+    /// What passes a reply on, and nothing else.
+    pub(super) fn plain(protocol: Protocol, reply: Reply) -> Self {
+        Self {
+            protocol,
+            tls: None,
+            link: None,
+            includes: Vec::new(),
+            before: None,
+            after: None,
+            sub: false,
+            conf: Vec::new(),
+            reply,
+        }
+    }
+
     /// Whether its response has no end and is not kept.
     fn is_live(&self) -> bool {
         let is_kept = |line: &String| line.contains("_cache ") || line.contains("_store ");
@@ -233,6 +267,21 @@ impl Location {
 }
 
 impl Case {
+    /// What has no directives but those of its locations.
+    pub(super) fn plain(number: u64, locations: Vec<Location>, requests: Vec<Request>) -> Self {
+        Self {
+            number,
+            listen: Listen::default(),
+            server: Vec::new(),
+            ours: Vec::new(),
+            streams: false,
+            spare_descriptors: None,
+            probe: None,
+            locations,
+            requests,
+        }
+    }
+
     /// Reads a case from a file.
     pub fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path)?;

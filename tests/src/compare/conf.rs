@@ -34,12 +34,6 @@ pub fn common(cases: &[Case], certificate: &str) -> String {
          gzip_types *;\ncharset_types *;\ncharset_map koi8-r windows-1251 {{ 80 88; }}\n"
     );
     for module in Protocol::ALL.map(Protocol::module) {
-        if module != "proxy" {
-            let _ = writeln!(
-                text,
-                "{module}_param REQUEST_METHOD $request_method;\n{module}_param REQUEST_URI $uri;"
-            );
-        }
         let _ = writeln!(
             text,
             "{module}_read_timeout 300s;\n{module}_send_timeout 300s;\n\
@@ -90,17 +84,10 @@ pub fn server(
     }
     for (nth, location) in case.locations.iter().enumerate() {
         let module = location.protocol.module();
-        let scheme = match (location.protocol, location.tls) {
-            (Protocol::Http, Some(_)) => "https://",
-            (Protocol::Http, None) => "http://",
-            _ => "",
-        };
-        let _ = writeln!(
-            text,
-            "location = {} {{\n{module}_pass {scheme}{};",
-            case.path(nth),
-            peers.address(location)
-        );
+        let pass = location
+            .protocol
+            .pass(peers.address(location), location.tls.is_some());
+        let _ = writeln!(text, "location = {} {{\n{pass}", case.path(nth));
         if !location.includes.is_empty() {
             text += "ssi on;\n";
         }

@@ -6,51 +6,6 @@ use super::generate::BUFFERS;
 use crate::random::Random;
 use crate::upstream::Protocol;
 
-/// A response that is sent as fast as can be.
-fn reply(size: usize, framing: Framing) -> Reply {
-    Reply {
-        size,
-        headers: vec!["Content-Type: text/html".to_owned()],
-        framing,
-        pauses: None,
-        burst: 0,
-        holds: Vec::new(),
-        stays: false,
-        stands: false,
-        bare_end: false,
-        extra: 0,
-        fault: None,
-    }
-}
-
-fn location(protocol: Protocol, reply: Reply) -> Location {
-    Location {
-        protocol,
-        tls: None,
-        link: None,
-        includes: Vec::new(),
-        before: None,
-        after: None,
-        sub: false,
-        conf: Vec::new(),
-        reply,
-    }
-}
-
-fn case(seed: u64, locations: Vec<Location>, requests: Vec<Request>) -> Case {
-    Case {
-        number: seed,
-        listen: Listen::default(),
-        server: Vec::new(),
-        ours: Vec::new(),
-        streams: false,
-        spare_descriptors: None,
-        probe: None,
-        locations,
-        requests,
-    }
-}
-
 fn framing(random: &mut Random, protocol: Protocol) -> Framing {
     match random.below(3) {
         0 => Framing::Length,
@@ -67,10 +22,10 @@ pub(super) fn camera(seed: u64, random: &mut Random) -> Case {
     let mut one = |_| {
         let protocol = *random.pick(&Protocol::ALL);
         let framing = framing(random, protocol);
-        let mut reply = reply(random.between(600_000, 2_000_000), framing);
+        let mut reply = Reply::plain(random.between(600_000, 2_000_000), framing);
         reply.headers = vec![format!("Content-Type: {}; boundary=b", random.pick(&LIVE))];
         reply.pauses = Some((random.between(20_000, 100_000), 500));
-        let mut location = location(protocol, reply);
+        let mut location = Location::plain(protocol, reply);
         if random.once_in(3) {
             location.conf.push(random.pick(&BUFFERS).0.to_owned());
         }
@@ -82,7 +37,7 @@ pub(super) fn camera(seed: u64, random: &mut Random) -> Case {
         ..Request::plain(location)
     };
     let requests = (0..count).map(slow).collect();
-    let mut case = case(seed, locations, requests);
+    let mut case = Case::plain(seed, locations, requests);
     case.listen = Listen {
         http2: random.once_in(3).then_some(65_535),
         tls: random.once_in(6),
@@ -110,10 +65,10 @@ pub(super) fn farewell(seed: u64, random: &mut Random) -> Case {
         framing => framing,
     };
     let size = *random.pick(&[200, 10_000, 100_000]);
-    let mut reply = reply(1 + random.below(size), framing);
+    let mut reply = Reply::plain(1 + random.below(size), framing);
     reply.stays = true;
     reply.bare_end = !random.once_in(4);
-    let mut location = location(protocol, reply);
+    let mut location = Location::plain(protocol, reply);
     if random.once_in(3) {
         location.conf.push(random.pick(&BUFFERS).0.to_owned());
     }
@@ -121,7 +76,7 @@ pub(super) fn farewell(seed: u64, random: &mut Random) -> Case {
         let line = "@_cache @; @_cache_valid any 1h; @_cache_key $uri;";
         location.conf.push(line.to_owned());
     }
-    let mut case = case(seed, vec![location], vec![Request::plain(0)]);
+    let mut case = Case::plain(seed, vec![location], vec![Request::plain(0)]);
     case.listen.http2 = random.once_in(3).then_some(65_535);
     case.listen.tls = random.once_in(6);
     case.server = lines(random, &["sendfile on;", "postpone_output 0;"]);
@@ -136,7 +91,10 @@ pub(super) fn loans(seed: u64, random: &mut Random) -> Case {
     let mut parts: Vec<Location> = Vec::new();
     for size in [2000, random.between(200_000, 600_000), 1000] {
         let protocol = *random.pick(&Protocol::ALL);
-        parts.push(location(protocol, reply(size, framing(random, protocol))));
+        parts.push(Location::plain(
+            protocol,
+            Reply::plain(size, framing(random, protocol)),
+        ));
     }
     // The fewer bytes of its own a pipe can receive at once, the more a loan spares.
     parts[part].conf.push(BUFFERS[0].0.to_owned());
@@ -149,7 +107,7 @@ pub(super) fn loans(seed: u64, random: &mut Random) -> Case {
     };
     parts[0].includes = (0..=count).map(include).collect();
 
-    let mut case = case(seed, parts, vec![Request::plain(0)]);
+    let mut case = Case::plain(seed, parts, vec![Request::plain(0)]);
     case.probe = Some(part);
     case.listen = Listen {
         http2: random.once_in(3).then_some(4 << 20),
@@ -193,25 +151,25 @@ pub(super) fn living(seed: u64, random: &mut Random) -> Case {
 fn slow_upstream(seed: u64, random: &mut Random) -> Case {
     let framing = framing(random, Protocol::Http);
     let size = random.between(40_000, 100_000);
-    let mut main = location(Protocol::Http, reply(size, framing));
+    let mut main = Location::plain(Protocol::Http, Reply::plain(size, framing));
     main.tls = Some(16_384);
     main.link = Some(Pace {
         step: 300,
         rest: 50_000,
         until: 25_000,
     });
-    case(seed, vec![main], vec![Request::plain(0)])
+    Case::plain(seed, vec![main], vec![Request::plain(0)])
 }
 
 /// The socket's buffer takes the client about three seconds until nginx is told that
 /// there is room again; the client's own takes it a fifth of a second.
 fn slow_client(seed: u64, random: &mut Random) -> Case {
     let protocol = *random.pick(&Protocol::ALL);
-    let mut reply = reply(900_000, framing(random, protocol));
+    let mut reply = Reply::plain(900_000, framing(random, protocol));
     reply.burst = 600_000;
     reply.pauses = Some((2000, 30_000));
-    let main = location(protocol, reply);
-    let mut case = case(seed, vec![main], vec![Request::plain(0)]);
+    let main = Location::plain(protocol, reply);
+    let mut case = Case::plain(seed, vec![main], vec![Request::plain(0)]);
     case.listen.sndbuf = Some(208 << 10);
     case.listen.rcvbuf = Some(4 << 10);
     case.listen.link = Some(Pace {

@@ -87,16 +87,12 @@ impl<'r> Maker<'r> {
 
     fn case(&mut self, seed: u64) -> Case {
         let count = self.random.between(1, 4);
+        let (listen, server) = (self.listen(), self.server());
+        let locations = (0..count).map(|nth| self.location(nth, count)).collect();
         let mut case = Case {
-            number: seed,
-            listen: self.listen(),
-            server: self.server(),
-            ours: Vec::new(),
-            streams: false,
-            spare_descriptors: None,
-            probe: None,
-            locations: (0..count).map(|nth| self.location(nth, count)).collect(),
-            requests: Vec::new(),
+            listen,
+            server,
+            ..Case::plain(seed, locations, Vec::new())
         };
         if self.maybe(45) {
             case.ours.push((*self.random.pick(&OURS)).to_owned());
@@ -199,16 +195,10 @@ impl<'r> Maker<'r> {
         };
         let size = self.size();
         let mut location = Location {
-            protocol,
             tls: (protocol == Protocol::Http && self.maybe(10))
                 .then(|| *self.random.pick(&[1000, 4096, 16384])),
-            link: None,
-            includes: Vec::new(),
-            before: None,
-            after: None,
             sub: self.maybe(12),
-            conf: Vec::new(),
-            reply: self.reply(size, protocol),
+            ..Location::plain(protocol, self.reply(size, protocol))
         };
         let others = nth + 1..count;
         if !others.is_empty() && self.maybe(if nth == 0 { 50 } else { 20 }) {
@@ -348,20 +338,12 @@ impl<'r> Maker<'r> {
             (step, self.share(&[2_000, 10_000, 30_000], size, step))
         });
         Reply {
-            size,
-            headers: vec!["Content-Type: text/html".to_owned()],
-            framing,
             pauses,
-            burst: 0,
-            holds: Vec::new(),
-            stays: false,
-            stands: false,
-            bare_end: false,
             extra: match framing == Framing::Length && self.maybe(4) {
                 true => 1 + self.random.below(5000),
                 false => 0,
             },
-            fault: None,
+            ..Reply::plain(size, framing)
         }
     }
 
@@ -474,39 +456,22 @@ fn threads(seed: u64, random: &mut Random) -> Case {
     let limit = *random.pick(&[512 << 10, 1 << 20]);
     let sndbuf = random.once_in(2).then_some(64 << 10);
     let location = |_| Location {
-        protocol: Protocol::Http,
-        tls: None,
-        link: None,
-        includes: Vec::new(),
-        before: None,
-        after: None,
-        sub: false,
         conf: vec![format!("@_max_temp_file_size {limit};")],
-        reply: Reply {
-            size: random.between(1_000_000, 2_000_000),
-            headers: vec!["Content-Type: text/html".to_owned()],
-            framing: Framing::Length,
-            pauses: Some(pauses),
-            burst: 0,
-            holds: Vec::new(),
-            stays: false,
-            stands: false,
-            bare_end: false,
-            extra: 0,
-            fault: None,
-        },
+        ..Location::plain(
+            Protocol::Http,
+            Reply {
+                pauses: Some(pauses),
+                ..Reply::plain(random.between(1_000_000, 2_000_000), Framing::Length)
+            },
+        )
     };
     let request = |location| Request {
-        location,
-        old: false,
-        range: None,
-        gzip: false,
-        delay: 0,
         gulps: Some(gulps),
-        leaves: None,
+        ..Request::plain(location)
     };
+    let locations = (0..count).map(location).collect();
+    let requests = (0..count).map(request).collect();
     Case {
-        number: seed,
         listen: Listen {
             http2: Some(1 << 20),
             tls: false,
@@ -517,12 +482,7 @@ fn threads(seed: u64, random: &mut Random) -> Case {
         server: ["sendfile on;", "aio threads;", "aio_write on;"]
             .map(str::to_owned)
             .to_vec(),
-        ours: Vec::new(),
-        streams: false,
-        spare_descriptors: None,
-        probe: None,
-        locations: (0..count).map(location).collect(),
-        requests: (0..count).map(request).collect(),
+        ..Case::plain(seed, locations, requests)
     }
 }
 
@@ -539,23 +499,12 @@ fn stream(seed: u64, random: &mut Random) -> Case {
     main.sub = false;
     main.tls = None;
     main.conf.clear();
-    main.reply = Reply {
-        size: 4000 + maker.random.below(60_000),
-        headers: vec!["Content-Type: text/html".to_owned()],
-        framing: if maker.maybe(50) {
-            Framing::Length
-        } else {
-            Framing::Close
-        },
-        pauses: None,
-        burst: 0,
-        holds: Vec::new(),
-        stays: false,
-        stands: false,
-        bare_end: false,
-        extra: 0,
-        fault: None,
+    let size = 4000 + maker.random.below(60_000);
+    let framing = match maker.maybe(50) {
+        true => Framing::Length,
+        false => Framing::Close,
     };
+    main.reply = Reply::plain(size, framing);
     if main.protocol == Protocol::FastCgi {
         main.protocol = Protocol::Http;
     }
@@ -590,8 +539,11 @@ fn stream(seed: u64, random: &mut Random) -> Case {
     }
     let mut listen = maker.listen();
     listen.tls = false;
+    let request = Request {
+        old: maker.maybe(20),
+        ..Request::plain(0)
+    };
     Case {
-        number: seed,
         listen,
         server,
         ours: match is_known {
@@ -599,17 +551,6 @@ fn stream(seed: u64, random: &mut Random) -> Case {
             false => vec!["event_pipe_stream on;".to_owned()],
         },
         streams: true,
-        spare_descriptors: None,
-        probe: None,
-        locations: vec![main, other],
-        requests: vec![Request {
-            location: 0,
-            old: maker.maybe(20),
-            range: None,
-            gzip: false,
-            delay: 0,
-            gulps: None,
-            leaves: None,
-        }],
+        ..Case::plain(seed, vec![main, other], vec![request])
     }
 }

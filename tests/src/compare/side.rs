@@ -121,7 +121,8 @@ impl Side {
             .collect::<Result<_>>()?;
         let stage = Stage::before(far, binary, |conf, far| {
             conf.events = "worker_connections 512;".to_owned();
-            conf.http = conf::common(cases, &certificate.directives());
+            conf.tell_requests();
+            conf.http += &conf::common(cases, &certificate.directives());
             conf.listen("");
             conf.server += "return 204;";
             for (case, address) in cases.iter().zip(&addresses) {

@@ -17,9 +17,8 @@ use crate::trace::Event;
 
 /// The part of a world that only this pipe knows.
 pub(super) struct Extra {
-    /// Memory for this pipe's state, of which there is one from the first call on.
+    /// Memory for this pipe's state, which is there from the first call on.
     state: Vec<u128>,
-    has_state: bool,
     /// What ends the state. Stock's world has it as well, for pools of one layout.
     cleanup: *mut n::ngx_pool_cleanup_t,
     /// The steady clock when the state was made.
@@ -113,7 +112,7 @@ impl Extra {
 
     /// Whether the pipe has a state by now.
     pub(super) fn has_state(&self) -> bool {
-        self.has_state
+        !self.state.is_empty()
     }
 
     /// A variable of the access log, by its number.
@@ -148,7 +147,7 @@ impl Extra {
 
     /// What this pipe's state holds now.
     pub(super) fn view(&self) -> View {
-        match self.has_state {
+        match self.has_state() {
             // SAFETY: made by the pipe; the world still has its pipe.
             true => unsafe { View::of(self.state.as_ptr().cast()) },
             false => View::default(),
@@ -165,7 +164,6 @@ impl Extra {
         unsafe {
             Self {
                 state: Vec::new(),
-                has_state: false,
                 cleanup: null_mut(),
                 started: 0,
                 is_ending: false,
@@ -277,7 +275,6 @@ impl World {
         // SAFETY: only tells a size.
         let size = unsafe { n::ngx_event_pipe_rust_state_size() };
         extra.state = vec![0; size.div_ceil(size_of::<u128>())];
-        extra.has_state = true;
         extra.started = now();
         let state = extra.state.as_mut_ptr().cast();
         let settings = &raw mut extra.settings;
@@ -737,7 +734,7 @@ extern "C" fn ngx_event_pipe_glue_state(
     let w = world();
     w.extra.asked += 1;
     assert!(w.extra.asked < ENDLESS, "the pipe does not come to an end");
-    match w.extra.has_state {
+    match w.extra.has_state() {
         true => w.extra.state.as_mut_ptr().cast(),
         false => null_mut(),
     }
@@ -748,7 +745,7 @@ extern "C" fn ngx_event_pipe_glue_open_state(
     p: *mut n::ngx_event_pipe_t,
 ) -> *mut n::ngx_event_pipe_state_t {
     let w = world();
-    if w.config.has_state && !w.extra.has_state {
+    if w.config.has_state && !w.extra.has_state() {
         w.open_state();
     }
     ngx_event_pipe_glue_state(p)

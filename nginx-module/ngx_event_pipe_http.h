@@ -16,6 +16,11 @@
 #include "ngx_event_pipe_rust.h"
 
 
+/* what the memory of a state, and of totals, is aligned to: enough for any type */
+
+#define NGX_EVENT_PIPE_ALIGNMENT  16
+
+
 /* the zone has the totals of all workers; NULL if no location shows them */
 
 typedef struct {

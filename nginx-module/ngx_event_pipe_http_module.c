@@ -7,10 +7,6 @@
 #include "ngx_event_pipe_http.h"
 
 
-/* the alignment of a state, in bytes */
-#define NGX_EVENT_PIPE_ALIGNMENT  16
-
-
 static ngx_event_pipe_ctx_t *ngx_event_pipe_create_ctx(ngx_http_request_t *r,
     ngx_event_pipe_t *p);
 static ngx_uint_t ngx_event_pipe_is_left_to_nginx(ngx_http_request_t *r);

@@ -62,7 +62,7 @@ ngx_event_pipe_status_handler(ngx_http_request_t *r)
     }
 
     size = ngx_event_pipe_rust_totals_size();
-    totals = ngx_pmemalign(r->pool, size, 16);
+    totals = ngx_pmemalign(r->pool, size, NGX_EVENT_PIPE_ALIGNMENT);
     b = ngx_create_temp_buf(r->pool, NGX_EVENT_PIPE_RUST_STATUS_LEN);
 
     if (totals == NULL || b == NULL) {

@@ -7,7 +7,7 @@ use crate::extensions::status::{self, Format, Totals};
 use crate::extensions::text::Text;
 use crate::extensions::{self, counts, filters, stream, timeouts};
 use crate::nginx::{
-    self, Abort, NGX_ABORT, NGX_ERROR, NGX_OK, Pipe, STATE_SIZE, State, Worker, ngx_buf_t,
+    self, Abort, Log, NGX_ABORT, NGX_ERROR, NGX_OK, Pipe, STATE_SIZE, State, ngx_buf_t,
     ngx_event_pipe_settings_t, ngx_event_pipe_state_t, ngx_event_pipe_t, ngx_int_t, ngx_log_t,
     ngx_str_t, ngx_uint_t, u_char,
 };
@@ -267,12 +267,8 @@ pub unsafe extern "C" fn ngx_event_pipe_rust_init_worker(
     connections: ngx_uint_t,
     log: *mut ngx_log_t,
 ) {
-    let init = |worker: &'static Worker, log: nginx::Log<'_>| {
-        extensions::init_worker(worker, connections as u64, log);
-    };
-
     // SAFETY: as this function requires.
-    unsafe { Worker::enter(log, init) }
+    unsafe { Log::enter(log, |log| extensions::init_worker(connections as u64, log)) }
 }
 
 /// Notes the name of a module that may have installed a filter in nginx.

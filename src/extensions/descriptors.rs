@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::nginx::{
-    Abort, Level, Log, UNLIMITED, Worker, debug, error, file_limits, set_file_limit, update, worker,
+    Abort, Level, Log, UNLIMITED, debug, error, file_limits, set_file_limit, update, worker,
 };
 
 /// The most segments, beside the first of each response, that a worker has at a time.
@@ -47,7 +47,9 @@ pub(crate) fn note_closed() {
 /// have. The worker asks the system for as many more descriptors. If the system
 /// refuses, the worker has such segments only if it has more descriptors than all of
 /// its `connections` can need.
-pub(crate) fn init_worker(worker: &Worker, connections: u64, log: Log<'_>) {
+pub(crate) fn init_worker(connections: u64, log: Log<'_>) {
+    let worker = worker();
+
     worker.segments_max.set(0);
 
     let Some((now, most)) = file_limits() else {

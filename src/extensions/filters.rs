@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::nginx::{Worker, worker};
+use crate::nginx::worker;
 
 /// nginx's own modules, "ngx_http_" and "_module" left out of their names. Of the body
 /// filters behind the copy filter, each either passes a file buffer on as it is, so
@@ -88,8 +88,8 @@ const KNOWN: &[&str] = &[
 ];
 
 /// Forgets the filters that have been noted, when a worker starts.
-pub(crate) fn init_worker(worker: &Worker) {
-    worker.has_unknown_filter.set(false);
+pub(crate) fn init_worker() {
+    worker().has_unknown_filter.set(false);
 }
 
 /// Notes a module that may have installed a filter, by the module's name.

@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 use crate::extensions::wide;
-use crate::nginx::{Buf, Connection, Log, Pipe, State, Worker, off_t, worker};
+use crate::nginx::{Buf, Connection, Log, Pipe, State, off_t, worker};
 
 /// A loan is not worthwhile for data that so many of the pipe's own buffers can hold.
 const OWN_BUFS: usize = 2;
@@ -36,7 +36,7 @@ pub(crate) fn borrow<'p>(p: Pipe<'p>, upstream: Connection<'p>) -> Option<(Buf<'
         return None;
     }
 
-    let loan = lend(worker(), state.settings.lend(), p.log())?;
+    let loan = lend(state.settings.lend(), p.log())?;
     state.lend.loan.set(Some(loan));
 
     Some((loan, limit as off_t))
@@ -64,11 +64,11 @@ fn queued(state: &State<'_>) -> usize {
 
 /// A large buffer of the worker's that is not lent, or a new one if the worker's
 /// buffers then have no more than `most` bytes.
-fn lend<'p>(worker: &Worker, most: usize, log: Log<'p>) -> Option<Buf<'p>> {
-    worker.take_loan(LOAN).or_else(|| {
-        let with_this = worker.loan_bytes.get().saturating_add(LOAN);
+fn lend<'p>(most: usize, log: Log<'p>) -> Option<Buf<'p>> {
+    worker().take_loan(LOAN).or_else(|| {
+        let with_this = worker().loan_bytes.get().saturating_add(LOAN);
 
-        (with_this <= most).then(|| worker.new_loan(LOAN, log))?
+        (with_this <= most).then(|| worker().new_loan(LOAN, log))?
     })
 }
 

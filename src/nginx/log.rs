@@ -38,6 +38,19 @@ pub(crate) enum Level {
 }
 
 impl Log<'_> {
+    /// Runs `body` with the log that nginx has called the library with.
+    ///
+    /// # Safety
+    ///
+    /// `log` is not null and lives until the call returns.
+    pub(crate) unsafe fn enter<R>(
+        log: *mut ngx_log_s,
+        body: impl for<'a> FnOnce(Log<'a>) -> R,
+    ) -> R {
+        // SAFETY: as this function requires.
+        body(unsafe { Log::from_non_null(log) })
+    }
+
     /// Sets what nginx is doing, as its messages say at their end: "while ...".
     pub(crate) fn set_action(self, action: &'static CStr) {
         self.set_action_raw(action.as_ptr().cast_mut());

@@ -16,7 +16,7 @@
 //!    through raw pointers, so whatever a callback changes is seen by the next read.
 //!
 //! The library's own structures need no handle: the state of a pipe ([`State`]) and its
-//! segments lie in the request's pool, and what a worker keeps ([`Worker`]) is static.
+//! segments lie in the request's pool, and what a worker keeps ([`worker()`]) is static.
 //! Only Rust code reads and writes these structures. A callback may come back into the
 //! library while a function of the library holds a reference to a state, so all
 //! references are shared, and what changes is a `Cell`.
@@ -53,7 +53,7 @@ pub(crate) use state::STATE_SIZE;
 pub(crate) use state::{Counts, End, Linger, Segment, Settings, State, Stream};
 #[cfg(not(test))]
 pub(crate) use text::{c_string, memory, string};
-pub(crate) use worker::{UNLIMITED, Worker, file_limits, set_file_limit, worker};
+pub(crate) use worker::{UNLIMITED, file_limits, set_file_limit, worker};
 
 /// The pipe cannot go on, and nginx has to finalize the request: `NGX_ABORT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

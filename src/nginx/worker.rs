@@ -4,7 +4,7 @@
 use core::cell::Cell;
 use core::ptr::null_mut;
 
-use super::bindings::{self, ngx_buf_t, ngx_log_s};
+use super::bindings::{self, ngx_buf_t};
 use super::buf::Buf;
 use super::log::Log;
 
@@ -44,21 +44,6 @@ pub(crate) fn worker() -> &'static Worker {
 }
 
 impl Worker {
-    /// Runs `body` with the worker and the log that nginx has called the library with.
-    ///
-    /// # Safety
-    ///
-    /// `log` is not null and lives until the call returns.
-    pub(crate) unsafe fn enter<R>(
-        log: *mut ngx_log_s,
-        body: impl for<'a> FnOnce(&'static Self, Log<'a>) -> R,
-    ) -> R {
-        // SAFETY: as this function requires.
-        let log = unsafe { Log::from_non_null(log) };
-
-        body(&WORKER, log)
-    }
-
     /// Takes a loan of `size` bytes that is not lent. `None` if there is none. The
     /// caller has the loan until it calls [`Worker::keep_loan`].
     pub(crate) fn take_loan<'p>(&self, size: usize) -> Option<Buf<'p>> {

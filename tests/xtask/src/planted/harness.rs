@@ -57,12 +57,9 @@ impl Harness {
             "--package",
             "pipe-differential",
         ];
-        // In the copy, the same manifest is another.
-        let copy = shell.clone();
-        copy.change_dir(project.root());
+        let copy = project.shell(shell);
         let output = in_tests(&copy, "build")
             .args(build)
-            .env("CARGO_TARGET_DIR", project.target())
             .ignore_status()
             .output()?;
         if !output.status.success() {
@@ -170,6 +167,6 @@ impl fmt::Display for Failure {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -1,37 +1,32 @@
 //! The copy under the known cases of `compare`: real nginx processes.
 
-use xshell::{Shell, cmd};
+use xshell::Shell;
 
-use super::harness::Found;
+use super::harness::{Found, text};
 use super::project::Project;
 use crate::Result;
+use crate::project::in_tests;
 
 /// Looks for what is worse than on stock in a known case.
 pub(crate) fn find(shell: &Shell, project: &Project, case: &str) -> Result<Option<Found>> {
-    let shell = shell.clone();
-    shell.change_dir(project.root());
-    shell.set_var("CARGO_TARGET_DIR", project.target());
-    let file = format!("tests/compare/known/{case}.case");
-    let program = ["--package", "pipe-tests", "--bin", "compare"];
-    let words = [
-        "--quiet",
-        "--release",
-        "--manifest-path",
-        "tests/Cargo.toml",
-    ];
-    let compare = cmd!(
-        shell,
-        "cargo run {words...} {program...} -- --replay {file}"
-    );
+    let copy = project.shell(shell);
+    let compare = in_tests(&copy, "run")
+        .args(["--quiet", "--release", "--package", "pipe-tests"])
+        .args(["--bin", "compare", "--", "--replay"])
+        .arg(format!("tests/compare/known/{case}.case"))
+        // An nginx that is named there has no fault.
+        .env_remove("NGX_OURS");
 
-    let output = compare.quiet().ignore_status().output()?;
+    let output = compare.ignore_status().output()?;
     if output.status.success() {
         return Ok(None);
     }
-    let said = String::from_utf8_lossy(&output.stdout);
-    match said.lines().find(|line| is_difference(line)) {
+    match text(&output.stdout)
+        .lines()
+        .find(|line| is_difference(line))
+    {
         Some(worse) => Ok(Some(Found::by_case(case, worse))),
-        None => Err(String::from_utf8_lossy(&output.stderr).into()),
+        None => Err(text(&output.stderr).into()),
     }
 }
 

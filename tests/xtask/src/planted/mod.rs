@@ -41,7 +41,7 @@ impl Options {
 }
 
 pub(crate) fn run(shell: &Shell, options: &Options) -> Result {
-    packages::need(shell, &[])?;
+    packages::need(shell, &["test"])?;
     let shell = &nginx::under_every_condition(shell)?;
     let project = Project::copy()?;
     let faults = Fault::all()?;

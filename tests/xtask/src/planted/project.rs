@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use xshell::Shell;
+
 use crate::Result;
 use crate::project::{root, target};
 
@@ -19,8 +21,12 @@ impl Project {
         Ok(Self { root: copied })
     }
 
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
+    /// A shell in which cargo builds the copy: there, the same manifests are others.
+    pub(crate) fn shell(&self, shell: &Shell) -> Shell {
+        let shell = shell.clone();
+        shell.change_dir(&self.root);
+        shell.set_var("CARGO_TARGET_DIR", self.target());
+        shell
     }
 
     /// Where cargo puts what it builds of the copy.

@@ -166,8 +166,7 @@ void ngx_event_pipe_rust_init_worker(ngx_uint_t connections, ngx_log_t *log);
 
  # Safety
 
- `module` is a string that ends with a zero. nginx calls this function after
- [`ngx_event_pipe_rust_init_worker`].
+ `module` is a string that ends with a zero.
  */
 void ngx_event_pipe_rust_note_filter(const char *module);
 

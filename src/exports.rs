@@ -5,7 +5,7 @@ use core::ffi::{CStr, c_char, c_void};
 
 use crate::extensions::status::{self, Format, Totals};
 use crate::extensions::text::Text;
-use crate::extensions::{self, counts, filters, stream, timeouts};
+use crate::extensions::{self, counts, descriptors, filters, stream, timeouts};
 use crate::nginx::{
     self, Abort, Log, NGX_ABORT, NGX_ERROR, NGX_OK, Pipe, STATE_SIZE, State, ngx_buf_t,
     ngx_event_pipe_settings_t, ngx_event_pipe_state_t, ngx_event_pipe_t, ngx_int_t, ngx_log_t,
@@ -268,15 +268,14 @@ pub unsafe extern "C" fn ngx_event_pipe_rust_init_worker(
     log: *mut ngx_log_t,
 ) {
     // SAFETY: as this function requires.
-    unsafe { Log::enter(log, |log| extensions::init_worker(connections as u64, log)) }
+    unsafe { Log::enter(log, |log| descriptors::init_worker(connections as u64, log)) }
 }
 
 /// Notes the name of a module that may have installed a filter in nginx.
 ///
 /// # Safety
 ///
-/// `module` is a string that ends with a zero. nginx calls this function after
-/// [`ngx_event_pipe_rust_init_worker`].
+/// `module` is a string that ends with a zero.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ngx_event_pipe_rust_note_filter(module: *const c_char) {
     // SAFETY: as this function requires.

@@ -98,7 +98,7 @@ pub fn set_lowered(is_lowered: bool) {
 
 /// Forgets which filters have been noted.
 pub fn forget_filters() {
-    crate::extensions::filters::init_worker();
+    worker().has_unknown_filter.set(false);
 }
 
 /// Sets how many temporary files the worker may have that nginx would not have.

@@ -87,11 +87,6 @@ const KNOWN: &[&str] = &[
     "xslt_filter",
 ];
 
-/// Forgets the filters that have been noted, when a worker starts.
-pub(crate) fn init_worker() {
-    worker().has_unknown_filter.set(false);
-}
-
 /// Notes a module that may have installed a filter, by the module's name.
 pub(crate) fn note(module: &[u8]) {
     if !is_known(module) {

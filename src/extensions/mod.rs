@@ -61,7 +61,7 @@ pub(crate) mod text;
 pub(crate) mod timeouts;
 pub(crate) mod wide;
 
-use crate::nginx::{Abort, Log, Pipe, State, off_t};
+use crate::nginx::{Abort, Pipe, State, off_t};
 use counts::FinalFlush;
 
 /// Tells the extensions that a turn of the pipe begins. Makes the pipe's state in the
@@ -83,13 +83,6 @@ pub(crate) fn start_turn(p: Pipe<'_>) {
 pub(crate) fn close(state: &State<'_>) {
     lend::give_back_any(state);
     segments::close_all(state);
-}
-
-/// Prepares the extensions when a worker starts, whose limit of connections is
-/// `connections`.
-pub(crate) fn init_worker(connections: u64, log: Log<'_>) {
-    descriptors::init_worker(connections, log);
-    filters::init_worker();
 }
 
 /// Notes whether a thread works for the request. Somebody who sends from the request's

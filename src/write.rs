@@ -124,10 +124,21 @@ pub(crate) fn flush_output(p: Pipe<'_>) -> Result<(), Abort> {
     p.pool().free_link(link);
 
     if result.is_err() {
-        fail(p)?;
+        return fail(p);
     }
 
-    Ok(())
+    push_output(p)
+}
+
+/// Calls the output without a chain if the output holds something and the client takes
+/// data. A filter may not pass a flush on, as the filter of SSI does not; a call without
+/// a chain reaches the last filter, and then TLS sends what it has buffered.
+fn push_output(p: Pipe<'_>) -> Result<(), Abort> {
+    if p.downstream_error() || !p.client_ready() || !p.output_holds() {
+        return Ok(());
+    }
+
+    give_to_output(p, None, 0).or_else(|_| fail(p))
 }
 
 /// Drains the pipe after the output filter has failed: there is nobody to send to any
@@ -177,9 +188,16 @@ fn send_all(p: Pipe<'_>) -> Result<(), Abort> {
     debug!(p.log(), c"pipe write downstream done");
 
     p.set_downstream_done(true);
+
+    // Differs from nginx, which only flushes the output at the end of a cut response.
+    let pushed = match linger::is_incomplete(p) {
+        true => push_output(p),
+        false => Ok(()),
+    };
+
     extensions::end_final_flush(p, unsent);
 
-    Ok(())
+    pushed
 }
 
 fn send_chain<'p>(p: Pipe<'p>, chain: Link<'p>) -> Result<(), FilterError> {

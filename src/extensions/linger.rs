@@ -94,9 +94,12 @@ pub(crate) fn keep_no_more(p: Pipe<'_>) {
 /// but a filter may not pass the flush on, as the filter of SSI does not: so no filter
 /// may postpone the last bytes.
 pub(crate) fn is_cut(p: Pipe<'_>) -> bool {
-    let is_complete = p.upstream_done() || (p.upstream_eof() && p.length() == -1);
+    is_incomplete(p) && p.state().is_some_and(|state| state.settings.extensions())
+}
 
-    !is_complete && p.state().is_some_and(|state| state.settings.extensions())
+/// Whether the end of the response, as upstream has announced the end, has not come.
+pub(crate) fn is_incomplete(p: Pipe<'_>) -> bool {
+    !p.upstream_done() && !(p.upstream_eof() && p.length() == -1)
 }
 
 /// Whether to follow up: after upstream was given up, no new data makes the output send

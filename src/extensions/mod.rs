@@ -28,7 +28,7 @@
 //! | write | `stream::follows_up`, `linger::follows_up` | no | the output is called again without new data |
 //! | write | `stream::before_output`, `stream::note_flush`, `counts::before_output`, `after_output` | nothing | marks the last of a stream's data to be flushed; counts, notes how much of the client's room is used |
 //! | write | `segments::done` | nothing | closes segments that have been sent |
-//! | write | `linger::is_cut` | the last bytes may be postponed | the last bytes of a response that is cut are not postponed |
+//! | write | `linger::is_cut`, `linger::is_incomplete` | the last bytes may be postponed | the last bytes of a response that is cut are not postponed |
 //! | write | `start_final_flush`, `end_final_flush` | nothing | counts; loans and segments go back when they have been sent |
 //!
 //! Three rules:

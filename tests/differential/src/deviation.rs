@@ -12,7 +12,8 @@ pub enum Deviation {
     /// takes the 0 for the end of the stream.
     FullHeader,
     /// An error while receiving: the C pipe does not send what it has received
-    /// before it, unless something else makes it.
+    /// before it, unless something else makes it. And of a response that is cut, it
+    /// leaves with the output what the output holds.
     UnsentRest,
     /// An error while sending: the C pipe recycles buffers that the output
     /// still refers to (nginx before 1.30.6), or spills for nobody (since).

@@ -59,7 +59,10 @@ pub(super) unsafe extern "C" fn output_filter(
         true => w.fail_to_take(chain),
         false => w.take(chain),
     };
-    w.change_around();
+    // nginx's pipe is made to ask for the rest after it has looked at the connections.
+    if !chain.is_null() || !w.is_finished() {
+        w.change_around();
+    }
 
     w.trace.push(Event::OutputFilter {
         chain: described,

@@ -11,6 +11,7 @@ unsafe extern "C" fn ngx_handle_read_event(
     flags: n::ngx_uint_t,
 ) -> n::ngx_int_t {
     let w = world();
+    w.push_rest();
     let failed = w.fails(Fallible::HandleRead);
     w.trace.push(Event::HandleRead { flags, failed });
     // SAFETY: an event of this world.
@@ -24,6 +25,7 @@ unsafe extern "C" fn ngx_handle_write_event(
     lowat: usize,
 ) -> n::ngx_int_t {
     let w = world();
+    w.push_rest();
     let failed = w.fails(Fallible::HandleWrite);
     w.trace.push(Event::HandleWrite { lowat, failed });
     // SAFETY: an event of this world.

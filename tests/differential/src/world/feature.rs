@@ -82,6 +82,10 @@ pub(super) struct Extra {
     /// In this call, the input filter was run, and the output told to flush last.
     pub(super) has_passed: bool,
     pub(super) has_flushed: bool,
+    /// In this call, a buffer has been made that only flushes, and the output has been
+    /// given nothing since but that.
+    makes_flush: bool,
+    pub(super) is_only_flushed: bool,
     /// In this call, the input filter has failed, for a client that had not.
     pub(super) has_breached: bool,
     /// A file that was to follow could not be opened.
@@ -199,6 +203,8 @@ impl Extra {
                 lacks_memory: false,
                 has_passed: false,
                 has_flushed: false,
+                makes_flush: false,
+                is_only_flushed: false,
                 has_breached: false,
                 open_failed: false,
             }
@@ -597,12 +603,14 @@ impl World {
         let Some(last) = links(chain).last() else {
             // Asked for the rest, the output holds on to it for other reasons.
             self.extra.kept_back = false;
+            self.extra.is_only_flushed = false;
             let may_flush = self.config.busy_size > 0 && self.busy_bytes() >= self.config.busy_size;
             if self.carries_stream() && !may_flush {
                 self.act();
             }
             return;
         };
+        self.extra.is_only_flushed = std::mem::take(&mut self.extra.makes_flush);
         // SAFETY: a buffer of the pool.
         let flushes = unsafe { (*last).flush() != 0 };
         self.extra.kept_back = !flushes;
@@ -703,6 +711,15 @@ impl World {
         }
         if has_written && has_busy && self.client.holds_nothing() {
             self.wrong("a stream waits for what was sent");
+        }
+    }
+
+    /// After a call: a filter may not pass a flush on, so the output is asked again for
+    /// what it then holds.
+    pub(super) fn check_flushed(&mut self) {
+        let is_held = self.pipe.downstream_error() == 0 && !self.client.holds_nothing();
+        if self.extra.is_only_flushed && is_held && self.client_is_ready() {
+            self.wrong("what a flush has not reached stays with the output");
         }
     }
 
@@ -898,7 +915,9 @@ unsafe extern "C" fn ngx_event_pipe_glue_forbid(start: *mut u8, size: usize) {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ngx_event_pipe_glue_flush_buf(pool: *mut n::ngx_pool_t) -> *mut n::ngx_buf_t {
-    world().act();
+    let w = world();
+    w.act();
+    w.extra.makes_flush = true;
     // SAFETY: as the pipe has called.
     unsafe { n::real_ngx_event_pipe_glue_flush_buf(pool) }
 }

@@ -29,6 +29,7 @@ impl World {
         self.check_rate();
         self.check_idle_timers();
         self.check_stream(has_written);
+        self.check_flushed();
         self.check_timers();
         self.check_seen_end();
         self.check_lingering(has_written);

@@ -13,6 +13,7 @@ impl World {
         self.extra.call_from = self.trace.len();
         self.extra.has_passed = false;
         self.extra.has_flushed = false;
+        self.extra.is_only_flushed = false;
         self.extra.has_breached = false;
     }
 

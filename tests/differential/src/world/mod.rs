@@ -127,6 +127,8 @@ pub struct World {
     client: Client,
     disk: Disk,
     aio: bool,
+    /// In this call, the output has been asked for the rest of a response that is cut.
+    has_pushed: bool,
     /// `busy` of a pipe that is not to recycle it.
     kept_busy: *mut n::ngx_chain_t,
     /// nginx's structures point into a world, and callbacks change it while one
@@ -199,6 +201,7 @@ impl World {
                 client: Client::default(),
                 disk: Disk::default(),
                 aio: false,
+                has_pushed: false,
                 kept_busy: null_mut(),
                 _pinned: PhantomPinned,
             }
@@ -406,6 +409,29 @@ impl World {
             && self.repairs(Deviation::Unwatched)
     }
 
+    /// The output has been given the last of a response that is cut: has it send what
+    /// it holds.
+    pub(super) fn push_rest(&mut self) {
+        let p = &self.pipe;
+        let is_whole = p.upstream_done() != 0 || (p.upstream_eof() != 0 && p.length == -1);
+        let leaves_rest = matches!(self.side, Side::Stock(_))
+            && !is_whole
+            && p.downstream_done() != 0
+            && p.downstream_error() == 0
+            && !self.has_pushed
+            && !self.client.holds_nothing()
+            && self.client_is_ready();
+
+        if leaves_rest && self.repairs(Deviation::UnsentRest) {
+            self.has_pushed = true;
+            // SAFETY: there is nothing in the chain.
+            let result = unsafe { client::output_filter(self.pipe.output_ctx, null_mut()) };
+            if result == n::NGX_ERROR as isize {
+                self.pipe.set_downstream_error(1);
+            }
+        }
+    }
+
     /// Whether this world can have lines in its log, or lack some, that come of
     /// a defect which the other side has not.
     fn deviates(&self, deviation: Deviation) -> bool {
@@ -446,17 +472,20 @@ impl World {
     pub fn call(&mut self, do_write: bool) -> isize {
         self.start_turn();
         self.keep_busy_after_error();
+        self.has_pushed = false;
         self.see_peers();
         let pipe = self.side.pipe();
         let from = self.trace.len();
         let rc = self.enter(|me| {
             // SAFETY: a pipe that is set up; callbacks come back by pointers.
             let rc = unsafe { pipe(&raw mut (*me).pipe, do_write.into()) };
-            match world().leaves_unwatched(rc, from) {
+            let rc = match world().leaves_unwatched(rc, from) {
                 // SAFETY: as above.
                 true => unsafe { watch(&raw mut (*me).pipe) },
                 false => rc,
-            }
+            };
+            world().push_rest();
+            rc
         });
         self.give_busy_back();
 

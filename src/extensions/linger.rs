@@ -99,7 +99,7 @@ pub(crate) fn is_cut(p: Pipe<'_>) -> bool {
 
 /// Whether the end of the response, as upstream has announced the end, has not come.
 pub(crate) fn is_incomplete(p: Pipe<'_>) -> bool {
-    !p.upstream_done() && !(p.upstream_eof() && p.length() == -1)
+    !(p.upstream_done() || (p.upstream_eof() && p.length() == -1))
 }
 
 /// Whether to follow up: after upstream was given up, no new data makes the output send

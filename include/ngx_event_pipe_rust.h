@@ -80,6 +80,15 @@ ngx_int_t ngx_event_pipe_add_free_buf(ngx_event_pipe_t *p, ngx_buf_t *b);
 void ngx_event_pipe_rust_watch(ngx_event_pipe_t *p);
 
 /*
+ Ends a cycle of events for the pipes of this worker. The module calls this function
+ when the events of a cycle have been handled, if the library has asked for that
+ (`ngx_event_pipe_glue_end_cycle`). This function serves the pipes that wait for their
+ turn, as many as may move: for each of them, nginx's own handler is called, which
+ runs [`ngx_event_pipe`] and may end the request.
+ */
+void ngx_event_pipe_rust_end_cycle(void);
+
+/*
  How many bytes of memory a state needs.
  */
 size_t ngx_event_pipe_rust_state_size(void);

@@ -50,6 +50,7 @@ typedef struct {
     ngx_msec_t                       spill_delay;
     ngx_uint_t                       stream;
     ngx_flag_t                       separate_timeouts;
+    size_t                           max_chunk;
 } ngx_event_pipe_settings_t;
 
 
@@ -103,6 +104,16 @@ size_t ngx_event_pipe_glue_waiting(ngx_connection_t *c);
 /* how many bytes have come in below TLS; 0 without TLS */
 off_t ngx_event_pipe_glue_tls_received(ngx_connection_t *c);
 
+/* a clock that nobody sets, in nanoseconds */
+uint64_t ngx_event_pipe_glue_nanoseconds(void);
+
+/*
+ * calls ngx_event_pipe_rust_end_cycle() when the events of this cycle have been
+ * handled or, if "next" is not zero, those of the next cycle, which then waits
+ * for no event; called again only after that
+ */
+void ngx_event_pipe_glue_end_cycle(ngx_uint_t next);
+
 /* forbids to read or write this memory, and permits it again */
 void ngx_event_pipe_glue_forbid(u_char *start, size_t size);
 void ngx_event_pipe_glue_permit(u_char *start, size_t size);
@@ -151,6 +162,12 @@ ngx_int_t ngx_event_pipe_glue_client_progress(ngx_event_pipe_t *p,
 
 /* whether the connection to upstream is still the pipe's */
 ngx_uint_t ngx_event_pipe_glue_has_upstream(ngx_event_pipe_t *p);
+
+/*
+ * has nginx handle upstream's read event, as if more had come, if the
+ * connection to upstream is still the pipe's; the request may end meanwhile
+ */
+void ngx_event_pipe_glue_resume(ngx_event_pipe_t *p);
 
 /* restarts the timer of the wait for the client, if that timer is running */
 void ngx_event_pipe_glue_restart_send_timer(ngx_event_pipe_t *p);

@@ -57,6 +57,7 @@ static ngx_command_t  ngx_event_pipe_commands[] = {
     ngx_event_pipe_setting(stream, NGX_CONF_TAKE1, enum,
                            &ngx_event_pipe_stream),
     ngx_event_pipe_setting(separate_timeouts, NGX_CONF_FLAG, flag, NULL),
+    ngx_event_pipe_setting(max_chunk, NGX_CONF_TAKE1, size, NULL),
 
     { ngx_string("event_pipe_status"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
@@ -389,6 +390,7 @@ ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_uint_value(conf->stream, prev->stream,
                               NGX_EVENT_PIPE_STREAM_AUTO);
     ngx_conf_merge_value(conf->separate_timeouts, prev->separate_timeouts, 1);
+    ngx_conf_merge_size_value(conf->max_chunk, prev->max_chunk, 512 * 1024);
 
     ngx_event_pipe_merge_status(cf, parent, child);
 

@@ -367,6 +367,18 @@ ngx_event_pipe_glue_has_upstream(ngx_event_pipe_t *p)
 }
 
 
+void
+ngx_event_pipe_glue_resume(ngx_event_pipe_t *p)
+{
+    ngx_event_t  *rev;
+
+    if (ngx_event_pipe_glue_has_upstream(p)) {
+        rev = p->upstream->read;
+        rev->handler(rev);
+    }
+}
+
+
 /*
  * The timer of the client's write event runs only while somebody waits for the
  * client, or for a rate limit, in which case the event is delayed.  The socket

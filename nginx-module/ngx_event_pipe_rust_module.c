@@ -32,6 +32,7 @@
 
 static ngx_int_t ngx_event_pipe_rust_init(ngx_cycle_t *cycle);
 static ngx_int_t ngx_event_pipe_rust_init_process(ngx_cycle_t *cycle);
+static void ngx_event_pipe_end_cycle_handler(ngx_event_t *ev);
 
 
 /*
@@ -84,6 +85,9 @@ const struct {
 };
 
 
+static ngx_event_t  ngx_event_pipe_end_cycle;
+
+
 static ngx_int_t
 ngx_event_pipe_rust_init(ngx_cycle_t *cycle)
 {
@@ -102,9 +106,54 @@ ngx_event_pipe_rust_init(ngx_cycle_t *cycle)
 static ngx_int_t
 ngx_event_pipe_rust_init_process(ngx_cycle_t *cycle)
 {
+    ngx_event_pipe_end_cycle.handler = ngx_event_pipe_end_cycle_handler;
+    ngx_event_pipe_end_cycle.log = cycle->log;
+
     ngx_event_pipe_rust_init_worker(cycle->connection_n, cycle->log);
 
     return NGX_OK;
+}
+
+
+static void
+ngx_event_pipe_end_cycle_handler(ngx_event_t *ev)
+{
+    ngx_event_pipe_rust_end_cycle();
+}
+
+
+/* a posted event of the next cycle is handled after that cycle's events */
+
+void
+ngx_event_pipe_glue_end_cycle(ngx_uint_t next)
+{
+    ngx_event_t  *ev = &ngx_event_pipe_end_cycle;
+
+    if (next) {
+        ngx_post_event(ev, &ngx_posted_next_events);
+
+    } else {
+        ngx_post_event(ev, &ngx_posted_events);
+    }
+}
+
+
+uint64_t
+ngx_event_pipe_glue_nanoseconds(void)
+{
+#if (NGX_HAVE_CLOCK_MONOTONIC)
+
+    struct timespec  ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (uint64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
+
+#else
+
+    return (uint64_t) ngx_current_msec * 1000000;
+
+#endif
 }
 
 
@@ -229,6 +278,7 @@ ngx_event_pipe_stub(ngx_uint_t, aio, 0)
 ngx_event_pipe_stub(ngx_uint_t, has_upstream, 0)
 ngx_event_pipe_stub(void, restart_send_timer, /* void */)
 ngx_event_pipe_stub(void, give_up_upstream, /* void */)
+ngx_event_pipe_stub(void, resume, /* void */)
 ngx_event_pipe_glue(ngx_uint_t, seems_ended,
                     (ngx_event_pipe_t *p, ngx_buf_t *raw), return 0)
 ngx_event_pipe_glue(ngx_int_t, client_progress,

@@ -5,7 +5,7 @@ use core::ffi::{CStr, c_char, c_void};
 
 use crate::extensions::status::{self, Format, Totals};
 use crate::extensions::text::Text;
-use crate::extensions::{self, counts, descriptors, filters, stream, timeouts};
+use crate::extensions::{self, counts, descriptors, filters, stream, timeouts, turns};
 use crate::nginx::{
     self, Abort, Log, NGX_ABORT, NGX_ERROR, NGX_OK, Pipe, STATE_SIZE, State, ngx_buf_t,
     ngx_event_pipe_settings_t, ngx_event_pipe_state_t, ngx_event_pipe_t, ngx_int_t, ngx_log_t,
@@ -104,6 +104,16 @@ pub unsafe extern "C" fn ngx_event_pipe_add_free_buf(
 pub unsafe extern "C" fn ngx_event_pipe_rust_watch(p: *mut ngx_event_pipe_t) {
     // SAFETY: as this function requires.
     unsafe { Pipe::enter(p, timeouts::look) }
+}
+
+/// Ends a cycle of events for the pipes of this worker. The module calls this function
+/// when the events of a cycle have been handled, if the library has asked for that
+/// (`ngx_event_pipe_glue_end_cycle`). This function serves the pipes that wait for their
+/// turn, as many as may move: for each of them, nginx's own handler is called, which
+/// runs [`ngx_event_pipe`] and may end the request.
+#[unsafe(no_mangle)]
+pub extern "C" fn ngx_event_pipe_rust_end_cycle() {
+    turns::end_cycle();
 }
 
 /// How many bytes of memory a state needs.

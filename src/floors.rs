@@ -20,8 +20,9 @@ const HANDLES: &[&str] = &[
     "file",
     "connection",
     "pipe",
-    "worker",
     "state",
+    "queue",
+    "worker",
     "request",
 ];
 

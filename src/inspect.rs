@@ -29,6 +29,8 @@ pub struct View {
     pub is_finished: bool,
     pub is_flushed: bool,
     pub is_upstream_delayed: bool,
+    pub is_queued: bool,
+    pub owes_write: bool,
     pub passed: u64,
     pub spilled: u64,
     pub lent: u64,
@@ -39,6 +41,8 @@ pub struct View {
     pub blocked_count: u64,
     pub blocked_time: u64,
     pub client_time: u64,
+    pub cut_turns: u64,
+    pub queue_time: u64,
     /// Why the response has ended, as a number: the place in the table of
     /// `$event_pipe_end`.
     pub end: u32,
@@ -74,6 +78,8 @@ fn view(state: &State<'_>) -> View {
         is_finished: state.give_back.is_finished.get(),
         is_flushed: state.stream.is_flushed.get(),
         is_upstream_delayed: state.delay.is_upstream_delayed.get(),
+        is_queued: state.turns.place.is_taken(),
+        owes_write: state.turns.owes_write.get(),
         passed: counts.passed.get(),
         spilled: counts.spilled.get(),
         lent: counts.lent.get(),
@@ -84,6 +90,8 @@ fn view(state: &State<'_>) -> View {
         blocked_count: counts.blocked_count.get(),
         blocked_time: counts.blocked_time.get(),
         client_time: counts.client_time.get(),
+        cut_turns: counts.cut_turns.get(),
+        queue_time: counts.queue_time.get(),
         end: crate::extensions::counts::end_so_far(state) as u32,
     }
 }
@@ -94,6 +102,19 @@ pub fn set_lowered(is_lowered: bool) {
     worker()
         .files_max
         .set(if is_lowered { u64::MAX } else { 0 });
+}
+
+/// Begins a worker whose pipes have moved nothing. Tells whether no pipe waits for its
+/// turn.
+pub fn start_worker() -> bool {
+    worker().moved.set(0);
+    worker().last_cycle.set(None);
+    worker().waiting.is_empty()
+}
+
+/// How much the worker's pipes have moved in this cycle of events.
+pub fn moved() -> u64 {
+    worker().moved.get()
 }
 
 /// Forgets which filters have been noted.

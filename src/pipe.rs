@@ -2,17 +2,21 @@
 
 #![forbid(unsafe_code)]
 
-use crate::extensions::{self, linger, stream, timeouts};
+use crate::extensions::{self, linger, stream, timeouts, turns};
 use crate::nginx::{Abort, Event, Pipe, ngx_msec_t};
 use crate::read::read_upstream;
 use crate::write::{Sent, flush_output, write_to_downstream};
 
 /// Runs one turn: moves data as far as that goes without waiting, and registers the
-/// events and timers that start the next turn.
+/// events and timers that start the next turn. Moves nothing if the pipe has to wait
+/// until other pipes of the worker have moved.
 pub(crate) fn run(p: Pipe<'_>, write: bool) -> Result<(), Abort> {
     extensions::start_turn(p);
 
-    let result = turn(p, write);
+    let result = match turns::start(p, write) {
+        Some(write) => turn(p, write),
+        None => await_events(p),
+    };
 
     extensions::end_turn(p, result);
 
@@ -58,6 +62,11 @@ fn turn(p: Pipe<'_>, mut write: bool) -> Result<(), Abort> {
         return end;
     }
 
+    await_events(p)
+}
+
+/// Registers the events, and sets the timers, of both sides.
+fn await_events(p: Pipe<'_>) -> Result<(), Abort> {
     await_upstream(p)?;
     await_downstream(p)
 }

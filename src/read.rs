@@ -4,7 +4,7 @@
 
 use core::num::NonZeroU64;
 
-use crate::extensions::{counts, delay, lend, linger, stream};
+use crate::extensions::{counts, delay, lend, linger, stream, turns};
 use crate::nginx::{
     Abort, Connection, Linger, Link, Links, NGX_AGAIN, NGX_ERROR, Pipe, clock, debug, ngx_msec_t,
     off_t, wall_clock,
@@ -159,6 +159,11 @@ fn receive<'p>(p: Pipe<'p>) -> Result<Received<'p>, Leave> {
         return Ok(Received::Enough);
     };
 
+    if turns::is_over(p) {
+        turns::cut_short(p);
+        return Ok(Received::Enough);
+    }
+
     if lend::waits_to_be_sent(p) {
         p.set_upstream_blocked(true);
         return Ok(Received::Enough);
@@ -179,6 +184,7 @@ fn recv_chain<'p>(p: Pipe<'p>, upstream: Connection<'p>, space: &Space<'p>) -> i
     let size = upstream.recv_chain(space.chain, space.limit);
 
     counts::received(p, size, space.is_lent());
+    turns::received(p, size);
     debug!(p.log(), c"pipe recv chain: %z", size);
 
     size

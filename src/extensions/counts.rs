@@ -148,6 +148,8 @@ pub(crate) fn response(state: &State<'_>) -> Response {
         writes: counts.writes.get(),
         loans: counts.loans.get(),
         lent: counts.lent.get(),
+        cut_turns: counts.cut_turns.get(),
+        queue_time: counts.queue_time.get(),
         peak: positive(counts.peak.get()),
         buffers: positive(state.pipe.allocated()),
         buffers_max: positive(state.pipe.bufs_num()),
@@ -292,15 +294,17 @@ fn client_is_awaited(p: Pipe<'_>, counts: &Counts) -> bool {
 }
 
 /// Whether upstream is held back at the end of a turn: bytes are left in its socket
-/// because no buffer is free, and nothing could be spilled, or not yet. A rate limit
-/// does not hold upstream back, nor is upstream held back when it is not to be read any
-/// more.
+/// because no buffer is free, and nothing could be spilled, or not yet. Neither a
+/// rate limit nor the wait for a turn holds upstream back, nor is upstream held back when
+/// it is not to be read any more.
 fn upstream_is_held_back(p: Pipe<'_>) -> bool {
     let Some(upstream) = p.upstream().filter(|upstream| upstream.is_open()) else {
         return false;
     };
 
-    if p.upstream_finished() || linger::reason(p).is_some() {
+    let waits_for_turn = p.state().is_some_and(|state| state.turns.place.is_taken());
+
+    if p.upstream_finished() || linger::reason(p).is_some() || waits_for_turn {
         return false;
     }
 

@@ -5,12 +5,14 @@
 //!
 //! | asked by | seam | nginx | this pipe |
 //! |---|---|---|---|
+//! | pipe | `turns::start` | the turn runs | the pipe waits until other pipes of the worker have moved |
 //! | pipe | `start_turn`, `end_turn` | nothing | counts, forgets the client's room, notes `r->aio` |
 //! | pipe | `stream::owes_flush` | no | a stream's output keeps nothing back |
 //! | pipe | `linger::owes_flush`, `linger::end` | the response ends at once | after upstream is given up, the client gets the rest first |
 //! | pipe | `timeouts::state`, `timeouts::time_upstream`, `timeouts::time_client` | each turn restarts both timers | each side's progress restarts its own |
 //! | read | `linger::start`, `linger::reason`, `linger::keep_no_more` | the response ends | nothing more is read |
 //! | read | `delay::stop_waiting` | nothing | the delay of upstream's read event for the client's sake is over |
+//! | read | `turns::is_over`, `turns::cut_short`, `turns::received` | a turn goes on as long as there is something to receive | a turn ends when the worker's pipes have moved enough |
 //! | read | `lend::waits_to_be_sent` | no | a loan is sent before more is received |
 //! | read | `counts::received`, `counts::queued` | nothing | counts |
 //! | read | `stream::goes_on`, `stream::seems_ended` | a buffer waits to be full | a stream's buffer does not wait, nor does the last buffer of a response |
@@ -37,9 +39,10 @@
 //!    name of an action.
 //! 2. An extension changes no chain of the pipe and calls no filter. Exceptions, by
 //!    their purpose: `busy` sorts chains, `segments` sets `p->temp_file`, `linger` sets
-//!    the flags of upstream, `timeouts` sets timers.
+//!    the flags of upstream, `timeouts` sets timers, `turns` has nginx call pipes that
+//!    have waited.
 //! 3. An extension uses handles of `nginx`, and extensions further down in this order:
-//!    `timeouts`; `counts`, `give_back`; `status`, `linger`, `lend`; `wide`, `segments`,
+//!    `timeouts`, `turns`; `counts`, `give_back`; `status`, `linger`, `lend`; `wide`, `segments`,
 //!    `busy`, `stream`, `delay`, `fallback`; `text`, `descriptors`, `filters`. An extension
 //!    uses no file of the algorithm.
 
@@ -59,6 +62,7 @@ pub(crate) mod status;
 pub(crate) mod stream;
 pub(crate) mod text;
 pub(crate) mod timeouts;
+pub(crate) mod turns;
 pub(crate) mod wide;
 
 use crate::nginx::{Abort, Pipe, State, off_t};
@@ -78,9 +82,10 @@ pub(crate) fn start_turn(p: Pipe<'_>) {
     wide::start_turn(state);
 }
 
-/// Gives the loan back to the worker, and closes the segments that are not nginx's,
-/// when the request ends.
+/// Gives the loan back to the worker, closes the segments that are not nginx's, and
+/// takes the pipe out of the worker's queue, when the request ends.
 pub(crate) fn close(state: &State<'_>) {
+    turns::leave(state);
     lend::give_back_any(state);
     segments::close_all(state);
 }
@@ -96,6 +101,7 @@ fn note_aio(p: Pipe<'_>) {
 
 /// Tells the extensions that a turn of the pipe ends, with its result.
 pub(crate) fn end_turn(p: Pipe<'_>, result: Result<(), Abort>) {
+    turns::end(p, result);
     counts::end_turn(p, result);
 }
 

@@ -40,6 +40,10 @@ pub(crate) struct Response {
     pub(crate) loans: u64,
     /// Bytes received into loans.
     pub(crate) lent: u64,
+    /// How many times the pipe has waited for its turn.
+    pub(crate) cut_turns: u64,
+    /// For how long the pipe has waited for its turn, in milliseconds.
+    pub(crate) queue_time: u64,
     /// The most bytes that have waited for the client at a time.
     pub(crate) peak: u64,
     /// Raw buffers that were allocated.
@@ -71,6 +75,9 @@ pub(crate) struct Totals {
     writes: u64,
     loans: u64,
     lent: u64,
+    cut_turns: u64,
+    /// In milliseconds.
+    queue_time: u64,
     peak: u64,
     /// How many responses had a peak up to each of [`PEAK_LIMITS`] and above the limit
     /// before; the last number is of those above all limits.
@@ -125,6 +132,8 @@ impl Totals {
         increase(&mut self.writes, response.writes);
         increase(&mut self.loans, response.loans);
         increase(&mut self.lent, response.lent);
+        increase(&mut self.cut_turns, response.cut_turns);
+        increase(&mut self.queue_time, response.queue_time);
         increase(&mut self.peak, response.peak);
         increase_one(&mut self.peaks, peak_bucket(response.peak));
 
@@ -239,7 +248,7 @@ struct Histogram<'t> {
     sum: u64,
 }
 
-const METRICS: [Metric; 16] = [
+const METRICS: [Metric; 18] = [
     Metric {
         name: "responses",
         help: "Responses through the event pipe.",
@@ -304,6 +313,16 @@ const METRICS: [Metric; 16] = [
         name: "lent_bytes",
         help: "Bytes received into buffers of workers.",
         value: Value::Counter(Unit::One, |totals| totals.lent),
+    },
+    Metric {
+        name: "cut_turns",
+        help: "Turns that were cut short, or put off, for others of the worker to move.",
+        value: Value::Counter(Unit::One, |totals| totals.cut_turns),
+    },
+    Metric {
+        name: "queue_seconds",
+        help: "Time that responses have waited for their turn.",
+        value: Value::Counter(Unit::Thousandth, |totals| totals.queue_time),
     },
     Metric {
         name: "peak_bytes",
@@ -501,6 +520,8 @@ mod tests {
         writes: 30,
         loans: 3,
         lent: 900,
+        cut_turns: 4,
+        queue_time: 5,
         peak: 2049,
         buffers: 3,
         buffers_max: 8,
@@ -523,6 +544,8 @@ mod tests {
             writes: 80,
             loans: 90,
             lent: 1_048_576,
+            cut_turns: 95,
+            queue_time: 6004,
             peak: 123_456_789,
             peaks: array::from_fn(|index| 100 + index as u64),
             share: 1050,
@@ -547,6 +570,8 @@ mod tests {
             writes: number,
             loans: number,
             lent: number,
+            cut_turns: number,
+            queue_time: number,
             peak: number,
             peaks: [number; 23],
             share: number,
@@ -605,7 +630,8 @@ mod tests {
         assert_eq!(sums, [6 << 30; 5]);
     }
 
-    /// The texts in `golden` are those of the first version, which was written in C.
+    /// The texts in `golden` are those of the first version, which was written in C, and
+    /// of the counts that have been added since.
     #[test]
     fn texts_are_the_kept_ones() {
         let totals = different();
@@ -624,11 +650,11 @@ mod tests {
         let totals = all(u64::MAX);
 
         let json = status(&totals, Format::Json);
-        assert_eq!(json.len(), 2010);
+        assert_eq!(json.len(), 2089);
         assert!(json.len() <= STATUS_LEN);
 
         let prometheus = status(&totals, Format::Prometheus);
-        assert_eq!(prometheus.len(), 5890);
+        assert_eq!(prometheus.len(), 6308);
         assert!(prometheus.len() <= STATUS_LEN);
 
         let digits = |line: &str| {
@@ -702,6 +728,8 @@ mod tests {
             writes: 30,
             loans: 3,
             lent: 900,
+            cut_turns: 4,
+            queue_time: 5,
             peak: 2049,
             peaks: array::from_fn(|index| (index == 3).into()),
             share: 375,

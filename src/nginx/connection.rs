@@ -185,6 +185,13 @@ pub(crate) fn clock() -> ngx_msec_t {
     unsafe { bindings::ngx_current_msec }
 }
 
+/// The time by a clock that nobody sets, in nanoseconds since an unknown moment, as the
+/// system has it now.
+pub(crate) fn nanoseconds() -> u64 {
+    // SAFETY: reads a clock.
+    unsafe { bindings::ngx_event_pipe_glue_nanoseconds() }
+}
+
 /// The wall clock in seconds, as nginx has cached it: `ngx_time`.
 pub(crate) fn wall_clock() -> time_t {
     // SAFETY: reads a variable that the event loop keeps.

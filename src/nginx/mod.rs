@@ -31,6 +31,7 @@ mod layout;
 mod log;
 mod pipe;
 mod pool;
+mod queue;
 mod request;
 mod state;
 mod text;
@@ -43,7 +44,7 @@ pub(crate) use bindings::{
 };
 pub(crate) use bindings::{NGX_AGAIN, NGX_ERROR, ngx_msec_t, off_t};
 pub(crate) use buf::{Address, Buf, Link, Links, Slot};
-pub(crate) use connection::{Connection, Event, clock, wall_clock};
+pub(crate) use connection::{Connection, Event, clock, nanoseconds, wall_clock};
 pub(crate) use file::TempFile;
 pub(crate) use log::{Format, Level, Log, debug, error};
 pub(crate) use pipe::{FilterError, Pipe};
@@ -53,7 +54,7 @@ pub(crate) use state::STATE_SIZE;
 pub(crate) use state::{Counts, End, Linger, Segment, Settings, State, Stream};
 #[cfg(not(test))]
 pub(crate) use text::{c_string, memory, string};
-pub(crate) use worker::{UNLIMITED, file_limits, set_file_limit, worker};
+pub(crate) use worker::{Cycle, UNLIMITED, Worker, file_limits, set_file_limit, worker};
 
 /// The pipe cannot go on, and nginx has to finalize the request: `NGX_ABORT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 //! pipe's own functions may change a state while an outer function looks at it.
 
 use core::cell::Cell;
+use core::ptr::null;
 
 #[cfg(test)]
 use super::bindings::ngx_flag_t;
@@ -48,6 +49,9 @@ handle! {
     /// Whether a side's timer depends on the progress of that side only,
     /// `event_pipe_separate_timeouts`.
     setting separate_timeouts: ngx_flag_t => separate_timeouts;
+    /// How much all pipes of a worker move in a cycle of events before this pipe waits
+    /// for its turn, `event_pipe_max_chunk`, in bytes; 0 if this pipe never waits.
+    value max_chunk: usize => max_chunk;
 }
 
 impl Settings<'_> {
@@ -81,6 +85,7 @@ pub(crate) struct State<'p> {
     pub(crate) segments: Segments<'p>,
     pub(crate) stream: Stream,
     pub(crate) timeouts: Timeouts,
+    pub(crate) turns: Turns,
     pub(crate) wide: Wide,
 }
 
@@ -124,6 +129,10 @@ pub(crate) struct Counts {
     pub(crate) blocked_time: Count,
     /// How long the client was waited for, in milliseconds.
     pub(crate) client_time: Count,
+    /// How many times the pipe has waited for its turn.
+    pub(crate) cut_turns: Count,
+    /// How long the pipe has waited for its turn, in milliseconds.
+    pub(crate) queue_time: Count,
     /// The moment until which both times are counted, in milliseconds by [`clock`].
     pub(crate) since: Cell<ngx_msec_t>,
     /// How the response has ended, as far as the pipe knows.
@@ -295,6 +304,57 @@ pub(crate) struct ClientPosition {
     pub(crate) window: isize,
 }
 
+/// A state's place in the queue of the pipes that wait for their turn.
+pub(crate) struct Place {
+    /// The state is in the queue.
+    pub(super) is_taken: Cell<bool>,
+    /// The states before and behind this one in the queue, or null.
+    pub(super) before: Cell<StatePointer>,
+    pub(super) behind: Cell<StatePointer>,
+}
+
+/// A pointer to a state, or null. The lifetime stands for none.
+pub(super) type StatePointer = *const State<'static>;
+
+impl Place {
+    /// A place of a state that is not in the queue.
+    fn new() -> Self {
+        Self {
+            is_taken: Cell::new(false),
+            before: Cell::new(null()),
+            behind: Cell::new(null()),
+        }
+    }
+
+    /// Whether the state is in the queue.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.is_taken.get()
+    }
+}
+
+/// The pipe's turns among those of the other pipes of its worker.
+pub(crate) struct Turns {
+    /// The place in the queue of the pipes that wait for their turn.
+    pub(crate) place: Place,
+    /// When the wait in the queue began, in milliseconds by [`clock`].
+    pub(crate) since: Cell<ngx_msec_t>,
+    /// A turn is running. (None is while the pipe does nothing for others to move
+    /// first.)
+    pub(crate) is_running: Cell<bool>,
+    /// When the turn began, in nanoseconds by `nanoseconds`.
+    pub(crate) started: Cell<u64>,
+    /// Bytes that the pipe has received in this turn.
+    pub(crate) received: Cell<u64>,
+    /// Calls of `recv_chain` in this turn.
+    pub(crate) reads: Cell<u64>,
+    /// More could be moved in this turn.
+    pub(crate) is_cut: Cell<bool>,
+    /// The next turn is that for which the pipe has waited.
+    pub(crate) is_served: Cell<bool>,
+    /// The pipe was told to send first, and has not run since.
+    pub(crate) owes_write: Cell<bool>,
+}
+
 /// What is kept of how much the client takes at once.
 #[derive(Default)]
 pub(crate) struct Wide {
@@ -332,6 +392,17 @@ impl<'p> State<'p> {
                 upstream_since: Cell::new(clock()),
                 received: Cell::new(-1),
                 client: Cell::default(),
+            },
+            turns: Turns {
+                place: Place::new(),
+                since: Cell::new(0),
+                is_running: Cell::new(false),
+                started: Cell::new(0),
+                received: Cell::new(0),
+                reads: Cell::new(0),
+                is_cut: Cell::new(false),
+                is_served: Cell::new(false),
+                owes_write: Cell::new(false),
             },
             wide: Wide::default(),
         }

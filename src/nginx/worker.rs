@@ -1,5 +1,5 @@
-//! What a worker process keeps for all of its pipes: loans, the number of segments, and
-//! whether all filters are known.
+//! What a worker process keeps for all of its pipes: loans, the number of segments,
+//! whether all filters are known, and the pipes that wait for their turn.
 
 use core::cell::Cell;
 use core::ptr::null_mut;
@@ -7,6 +7,7 @@ use core::ptr::null_mut;
 use super::bindings::{self, ngx_buf_t};
 use super::buf::Buf;
 use super::log::Log;
+use super::queue::Queue;
 
 /// What the library keeps once in each worker process.
 pub(crate) struct Worker {
@@ -23,6 +24,20 @@ pub(crate) struct Worker {
     pub(crate) files_max: Cell<u64>,
     /// There is a filter that is not known: what it does with files is not known.
     pub(crate) has_unknown_filter: Cell<bool>,
+    /// How much the pipes of this worker have moved in this cycle of events, in bytes or
+    /// in nanoseconds, whichever were more in each turn.
+    pub(crate) moved: Cell<u64>,
+    /// The pipes that wait for their turn.
+    pub(crate) waiting: Queue,
+    /// The cycle at whose end nginx calls the library; `None` if nginx does not.
+    pub(crate) last_cycle: Cell<Option<Cycle>>,
+}
+
+/// A cycle of events: nginx waits for events, and handles those that have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cycle {
+    This,
+    Next,
 }
 
 // SAFETY: nginx calls the library in one thread of each worker process, the one with
@@ -36,6 +51,9 @@ static WORKER: Worker = Worker {
     segments_open: Cell::new(0),
     files_max: Cell::new(0),
     has_unknown_filter: Cell::new(false),
+    moved: Cell::new(0),
+    waiting: Queue::new(),
+    last_cycle: Cell::new(None),
 };
 
 /// The worker that this process is.
@@ -44,6 +62,18 @@ pub(crate) fn worker() -> &'static Worker {
 }
 
 impl Worker {
+    /// Has nginx call the library, `ngx_event_pipe_rust_end_cycle`, when the events of
+    /// this cycle, or of the next one, have been handled. Does nothing if nginx calls the
+    /// library at the end of a cycle anyway.
+    pub(crate) fn call_at_end(&self, cycle: Cycle) {
+        if self.last_cycle.get().is_none() {
+            self.last_cycle.set(Some(cycle));
+
+            // SAFETY: posts an event of the module's own, which is not posted.
+            unsafe { bindings::ngx_event_pipe_glue_end_cycle((cycle == Cycle::Next).into()) }
+        }
+    }
+
     /// Takes a loan of `size` bytes that is not lent. `None` if there is none. The
     /// caller has the loan until it calls [`Worker::keep_loan`].
     pub(crate) fn take_loan<'p>(&self, size: usize) -> Option<Buf<'p>> {

@@ -45,6 +45,8 @@ const GLUE: &[&str] = &[
     "ngx_event_pipe_glue_flush_buf",
     "ngx_event_pipe_glue_forbid",
     "ngx_event_pipe_glue_permit",
+    "ngx_event_pipe_glue_end_cycle",
+    "ngx_event_pipe_glue_nanoseconds",
     "ngx_event_pipe_glue_tls_received",
     "ngx_event_pipe_glue_waiting",
 ];

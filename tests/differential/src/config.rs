@@ -186,7 +186,8 @@ impl Config {
         }
     }
 
-    fn be_long(&mut self) {
+    /// Makes the response long.
+    pub fn be_long(&mut self) {
         let has_all = self.length == self.stream as i64;
         self.stream = self.stream.max(LONG);
         if has_all {

@@ -21,13 +21,15 @@ pub enum Feature {
     Stream,
     /// `event_pipe_separate_timeouts`: each side's timer is its own.
     Timeouts,
+    /// `event_pipe_max_chunk`: a pipe that has moved enough waits for its turn.
+    Turns,
     /// All of them, as they meet in a server.
     Together,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Wide,
         Self::Lend,
         Self::Fallback,
@@ -35,6 +37,7 @@ impl Feature {
         Self::Delay,
         Self::Stream,
         Self::Timeouts,
+        Self::Turns,
         Self::Together,
     ];
 
@@ -48,6 +51,7 @@ impl Feature {
             Self::Delay => "delay",
             Self::Stream => "stream",
             Self::Timeouts => "timeouts",
+            Self::Turns => "turns",
             Self::Together => "together",
         }
     }

@@ -6,10 +6,12 @@
 //! through it, each in a world of its own, and everything that they do there
 //! ([`trace`]) must be the same. What is meant to differ has a name
 //! ([`deviation`], [`feature`]). Besides, both must leave every invariant intact
-//! (`world/invariants.rs`), whatever nginx's pipe does.
+//! (`world/invariants.rs`), whatever nginx's pipe does. Many of this project's pipes in
+//! one worker take turns ([`crowd`]).
 
 pub mod choices;
 pub mod config;
+pub mod crowd;
 pub mod deviation;
 pub mod feature;
 mod nginx;

@@ -10,7 +10,7 @@ use pipe_differential::config::WriteFailure;
 use pipe_differential::deviation::Deviation;
 use pipe_differential::feature::Feature;
 use pipe_differential::schedule::{self, Difference};
-use pipe_differential::{init, report, shrunk};
+use pipe_differential::{crowd, init, report, shrunk};
 
 type Result<T> = std::result::Result<T, String>;
 
@@ -31,7 +31,7 @@ struct Options {
     jobs: u64,
     /// Just this one deviation (full-header, unsent-rest, taken-back,
     /// wall-clock or unwatched) or feature (wide, lend, fallback, segments,
-    /// delay, stream, timeouts or together)
+    /// delay, stream, timeouts, turns or together)
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
 }
@@ -48,6 +48,9 @@ struct Mode {
     /// checks that every difference comes of it and that no invariant breaks
     #[arg(long)]
     features: bool,
+    /// Has many pipes of one worker take turns, and checks the invariants
+    #[arg(long)]
+    crowds: bool,
     /// Lets each call of a schedule that can fail do so, in turn
     #[arg(long)]
     torture: bool,
@@ -84,6 +87,8 @@ fn run() -> Result<()> {
         deviations(&options)
     } else if mode.features {
         features(&options)
+    } else if mode.crowds {
+        crowds(options.seed, options.count)
     } else if mode.torture {
         torture(options.seed, options.count)
     } else if mode.alone {
@@ -222,6 +227,19 @@ fn alone(seed: u64, count: u64) -> Result<()> {
         }
     }
     println!("{count} schedules, no invariant broken");
+    Ok(())
+}
+
+fn crowds(seed: u64, count: u64) -> Result<()> {
+    let mut waits = 0;
+    for seed in seed..seed + count {
+        let summary = crowd::run(seed).map_err(|fault| format!("seed {seed}: {fault}"))?;
+        waits += summary.waits;
+    }
+    if waits == 0 {
+        return Err("nobody has had to wait".into());
+    }
+    println!("{count} crowds, {waits} waits for a turn, no invariant broken");
     Ok(())
 }
 

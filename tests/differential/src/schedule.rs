@@ -6,7 +6,7 @@ use crate::deviation::{Deviation, Repairs};
 use crate::feature::Feature;
 use crate::nginx as n;
 use crate::trace::Event;
-use crate::world::{Side, World};
+use crate::world::{Side, World, begin_cycle, end_cycle, start_worker};
 
 /// What happens next.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ enum Request {
 
 /// The clock of nginx, the same for all worlds.
 #[derive(Clone, Copy)]
-struct Clock {
+pub struct Clock {
     msec: u64,
     sec: i64,
 }
@@ -64,12 +64,14 @@ impl Clock {
         sec: 1_000_000,
     };
 
-    fn start() -> Self {
+    /// A clock that shows when a worker has started.
+    pub fn start() -> Self {
         Self::START.set();
         Self::START
     }
 
-    fn advance(&mut self, choices: &mut Choices) {
+    /// Lets time pass.
+    pub fn advance(&mut self, choices: &mut Choices) {
         let by = choices.pick(&[1, 50, 400, 2000]);
         self.msec += by;
         self.sec += (by / 500) as i64;
@@ -91,7 +93,8 @@ impl Clock {
         Self { sec, ..self }.set();
     }
 
-    fn set(self) {
+    /// Shows this time to all worlds.
+    pub fn set(self) {
         // SAFETY: two variables that nothing else uses meanwhile.
         unsafe { n::harness_set_clock(self.msec as usize, self.sec) }
     }
@@ -100,7 +103,8 @@ impl Clock {
 /// One world on its way through a schedule.
 pub struct Run {
     world: Box<World>,
-    clock: Clock,
+    /// Not of one among many: those have one clock together.
+    clock: Option<Clock>,
     steps: u64,
     step: Step,
     ended: bool,
@@ -109,14 +113,61 @@ pub struct Run {
 impl Run {
     /// Before the first step.
     pub fn new(side: Side, config: &Config, choices: Choices) -> Self {
-        let clock = Clock::start();
+        start_worker();
+        let clock = Some(Clock::start());
+        Self {
+            clock,
+            ..Self::of_crowd(side, config, choices)
+        }
+    }
+
+    /// The same, beside others of one worker.
+    pub fn of_crowd(side: Side, config: &Config, choices: Choices) -> Self {
         Self {
             world: World::new(side, config, choices),
-            clock,
+            clock: None,
             steps: config.steps,
             step: Step::Start,
             ended: false,
         }
+    }
+
+    /// Takes the next step in a cycle of events of its own; false when there is none.
+    pub fn advance_alone(&mut self, config: &Config) -> bool {
+        begin_cycle();
+        let goes_on = self.advance(config);
+        end_cycle();
+        self.end_cycle();
+        goes_on
+    }
+
+    /// The cycle of events is over: the request may have ended at its end.
+    pub fn end_cycle(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.world.check_patience();
+        if self.world.takes_end() {
+            self.end();
+        }
+    }
+
+    /// Ends the request, wherever it is.
+    pub fn end(&mut self) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.world.check_ended();
+            self.world.end();
+        }
+    }
+
+    /// What the pipe has done so far.
+    pub fn trace(&self) -> &[Event] {
+        self.world.trace()
+    }
+
+    /// How many times the pipe has waited for its turn.
+    pub fn waits(&self) -> u64 {
+        self.world.waits()
     }
 
     /// Takes the next step; false when there is none.
@@ -125,9 +176,7 @@ impl Run {
             return false;
         }
         if self.steps == 0 || self.take(self.step) == Request::Ended {
-            self.world.check_ended();
-            self.world.end();
-            self.ended = true;
+            self.end();
             return true;
         }
         self.steps -= 1;
@@ -136,10 +185,12 @@ impl Run {
     }
 
     fn take(&mut self, step: Step) -> Request {
-        if matches!(step, Step::Clock) {
-            self.clock.advance(self.world.choices());
+        if let Some(clock) = &mut self.clock {
+            if matches!(step, Step::Clock) {
+                clock.advance(self.world.choices());
+            }
+            clock.set_for(&mut self.world);
         }
-        self.clock.set_for(&mut self.world);
         take(&mut self.world, step)
     }
 }
@@ -246,6 +297,12 @@ fn take(w: &mut World, step: Step) -> Request {
             false => Request::Goes,
         },
     }
+}
+
+/// `ngx_http_upstream_process_upstream`, which a pipe in the queue is served by. Tells
+/// whether the request has ended.
+pub(crate) fn resume(w: &mut World) -> bool {
+    call(w, false) == Request::Ended
 }
 
 fn call(w: &mut World, do_write: bool) -> Request {
@@ -362,7 +419,7 @@ pub fn compare_with(
 pub fn alone(mut choices: Choices) -> Option<&'static str> {
     let config = Config::choose(&mut choices);
     let mut run = Run::new(Side::Ours, &config, choices);
-    while run.advance(&config) {}
+    while run.advance_alone(&config) {}
     run.world.trace().iter().find_map(|event| match event {
         Event::Wrong(what) => Some(*what),
         _ => None,
@@ -384,7 +441,7 @@ pub fn attribute(mut choices: Choices, left: Deviation) -> Result<Effect, Box<Di
     let config = Config::choose(&mut choices);
     let run = |side| {
         let mut run = Run::new(side, &config, choices.clone());
-        while run.advance(&config) {}
+        while run.advance_alone(&config) {}
         run
     };
     let ours = run(Side::Ours);
@@ -418,8 +475,9 @@ pub fn with_feature(mut choices: Choices, feature: Feature) -> Result<bool, Box<
     );
     config.feature = Some(feature);
     let mut ours = Run::new(Side::Ours, &config, choices);
-    while stock.advance(&config) {}
-    while ours.advance(&config) {}
+    while stock.advance_alone(&config) {}
+    start_worker();
+    while ours.advance_alone(&config) {}
 
     let (theirs, trace) = (stock.world.trace(), ours.world.trace());
     let parted = difference(theirs, trace, 0);

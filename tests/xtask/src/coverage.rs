@@ -29,6 +29,7 @@ const HARNESS: &[&[&str]] = &[
     &["--count", "100000"],
     &["--torture", "--count", "300"],
     &["--features", "--count", "30000"],
+    &["--crowds", "--count", "20000"],
     &[
         "--features",
         "--only",

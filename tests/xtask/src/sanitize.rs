@@ -142,6 +142,7 @@ fn harness(shell: &Shell, quick: bool) -> Result {
     harness(&["--deviations", "--only", "full-header"], deviations).run()?;
     harness(&["--deviations", "--only", "unsent-rest"], deviations).run()?;
     harness(&["--features"], deviations).run()?;
+    harness(&["--crowds"], deviations).run()?;
 
     // Few schedules come to nginx's use after free, and the first one ends the
     // run; from this seed on, it does not take long.

@@ -181,6 +181,7 @@ impl World {
             && !self.pipe.upstream.is_null()
             && self.upstream.fd != -1
             && !self.lingers()
+            && !self.extra.view().is_queued
             && (self.is_delayed_by_pipe()
                 || (self.upstream_read.ready() != 0 && self.upstream_read.delayed() == 0));
         let was = self.seen.blocked.since.is_some();

@@ -34,7 +34,7 @@ pub(super) struct Extra {
     /// How large each is.
     loan_size: usize,
     /// Where in the trace a feature has first done something.
-    acted: Option<usize>,
+    pub(super) acted: Option<usize>,
     /// What has been said to wait in upstream's socket, since the last reading.
     waiting: Option<u64>,
     /// How many raw buffers there were then.
@@ -88,6 +88,10 @@ pub(super) struct Extra {
     pub(super) is_only_flushed: bool,
     /// In this call, the input filter has failed, for a client that had not.
     pub(super) has_breached: bool,
+    /// The turn of the pipe, and its wait for it.
+    pub(super) turn: super::turns::Turn,
+    /// In the last call, the output has held on to what it has.
+    pub(super) is_held: bool,
     /// A file that was to follow could not be opened.
     pub(super) open_failed: bool,
 }
@@ -206,6 +210,8 @@ impl Extra {
                 makes_flush: false,
                 is_only_flushed: false,
                 has_breached: false,
+                turn: Default::default(),
+                is_held: false,
                 open_failed: false,
             }
         }
@@ -254,6 +260,9 @@ impl World {
         }
         if meets(Feature::Timeouts) || feature == Some(Feature::Delay) || meets(Feature::Together) {
             extra.settings.spill_delay = 100 + 300 * (steps % 3);
+        }
+        if is_on(Feature::Turns) {
+            extra.settings.max_chunk = 1 + 13 * (steps % 5);
         }
         extra.kept_up = now();
         extra.settings.separate_timeouts = is_on(Feature::Timeouts).into();
@@ -345,6 +354,11 @@ impl World {
         self.note_lingering();
         self.extra.promised = 0;
         self.extra.ended = null_mut();
+        self.set_up_worker();
+    }
+
+    /// What is so in this world's worker.
+    pub(super) fn set_up_worker(&self) {
         name_filter(has_unknown_filter(&self.config));
         inspect::set_lowered(self.config.steps % 32 == 9);
         inspect::set_segments_max(if self.config.steps % 16 == 1 { 0 } else { 100 });
@@ -520,7 +534,7 @@ impl World {
         let wakes = read.delayed() != 0 && read.timer_set() != 0 && read.timer.key <= latest;
         let waits = self.is_delayed_by_pipe();
         let is_left_delayed = !waits && self.config.limit_rate == 0 && read.delayed() != 0;
-        if waits && !wakes {
+        if waits && !wakes && !self.extra.view().is_queued {
             self.wrong("it waits for the client, and nobody wakes it up");
         }
         if is_left_delayed && self.config.feature == Some(Feature::Delay) {

@@ -18,6 +18,7 @@ mod memory;
 mod peers;
 mod spilling;
 mod state;
+mod turns;
 mod upstream;
 
 use std::cell::Cell;
@@ -35,6 +36,8 @@ use client::Client;
 use counts::Seen;
 use feature::Extra;
 use file::Disk;
+
+pub use turns::{begin_cycle, end_cycle, start_worker};
 
 /// Whose pipe runs in a world.
 #[derive(Clone, Debug)]
@@ -393,6 +396,18 @@ impl World {
         self.config.limit_rate != 0 && self.config.has_state && self.repairs(Deviation::WallClock)
     }
 
+    /// Whether a call has ended because the output holds on to what it has: then
+    /// nothing was read.
+    fn note_held(&mut self, rc: isize, from: usize) {
+        let calls = self.trace[from..]
+            .iter()
+            .rev()
+            .take_while(|event| !matches!(event, Event::Recv { .. }))
+            .filter(|event| matches!(event, Event::OutputFilter { .. }))
+            .count();
+        self.extra.is_held = rc == n::NGX_OK as isize && calls >= 11;
+    }
+
     /// Whether a call has left without a look at the events, of which there is
     /// at least one, and is not to.
     fn leaves_unwatched(&mut self, rc: isize, from: usize) -> bool {
@@ -474,11 +489,14 @@ impl World {
         self.keep_busy_after_error();
         self.has_pushed = false;
         self.see_peers();
+        self.note_turn();
+        let has_written = self.sends_first(do_write);
         let pipe = self.side.pipe();
         let from = self.trace.len();
         let rc = self.enter(|me| {
             // SAFETY: a pipe that is set up; callbacks come back by pointers.
             let rc = unsafe { pipe(&raw mut (*me).pipe, do_write.into()) };
+            world().note_held(rc, from);
             let rc = match world().leaves_unwatched(rc, from) {
                 // SAFETY: as above.
                 true => unsafe { watch(&raw mut (*me).pipe) },
@@ -493,8 +511,13 @@ impl World {
         let state = self.state();
         self.trace.push(Event::State(Box::new(state)));
         self.check_given_up_for_client();
+        let has_waited = self.see_wait(from);
         if rc == n::NGX_OK as isize {
-            self.check(do_write);
+            self.check();
+            if !has_waited {
+                self.check_moved(has_written);
+            }
+            self.check_goes_on_later();
         }
         self.see_turn(rc);
         rc
@@ -605,6 +628,7 @@ impl World {
         });
         self.check_all_closed();
         self.check_all_given_back();
+        self.leave_worker();
     }
 }
 

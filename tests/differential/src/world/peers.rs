@@ -161,6 +161,7 @@ impl World {
     /// The pipe is looked after.
     pub(super) fn look_now(&mut self) {
         self.act();
+        self.set_up_worker();
         self.extra.watch = None;
         let before = self.downstream_write.timer.key;
         self.note_lingering();

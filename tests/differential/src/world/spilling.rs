@@ -60,9 +60,10 @@ impl World {
         self.check_spills(limit - used.max(unsent + reserve));
     }
 
-    /// Upstream does not wait for as long as the disk has room.
+    /// Upstream does not wait for as long as the disk has room, except for its turn.
     fn check_spills(&mut self, room: i64) {
-        let must_spill = self.must_spill() && (1..=room).contains(&self.first_group());
+        let waits = self.extra.view().is_queued;
+        let must_spill = !waits && self.must_spill() && (1..=room).contains(&self.first_group());
         if must_spill && !self.trace.iter().any(is_failure) {
             self.wrong("upstream waits though the disk has room");
         }

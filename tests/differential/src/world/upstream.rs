@@ -18,6 +18,7 @@ pub(super) unsafe extern "C" fn recv_chain(
     let w = world();
     let bufs: Vec<_> = links(chain).collect();
     w.check_not_given_up();
+    w.check_may_move();
     w.check_reading(&bufs, limit);
     let mut into = Vec::new();
     let mut room = 0;
@@ -30,6 +31,7 @@ pub(super) unsafe extern "C" fn recv_chain(
     }
 
     let result = w.receive(&bufs, room, limit);
+    w.note_moved(result);
     w.seen
         .read(bufs.iter().any(|&buf| w.is_workers(buf)), result);
 

@@ -19,6 +19,7 @@ const MEANS: &[(&str, &[&str])] = &[
     ("torture", &["--torture", "--count", "300"]),
     ("deviations", &["--deviations", "--count", "20000"]),
     ("features", &["--features", "--count", "40000"]),
+    ("crowds", &["--crowds", "--count", "40000"]),
     // For a file to be the last, a thread to be at work when a time-out passes, or
     // a loan to be spilled, much has to come together.
     (

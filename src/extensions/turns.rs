@@ -1,0 +1,230 @@
+//! `event_pipe_max_chunk`: fair turns. In each cycle of events, all pipes of a worker
+//! together move about as much as this directive says. A pipe that comes when so much
+//! has been moved waits for its turn in a queue: first come, first served. So a large
+//! response never makes the other connections of its worker wait for long. (Under
+//! nginx, a pipe goes on until one side would have to be waited for, which on a fast
+//! network may take long.)
+//!
+//! What a pipe moves is measured in bytes that the pipe has received, or in nanoseconds
+//! of the worker's time, whichever is more: a write to a slow disk, or TLS, may cost
+//! more time than the bytes tell.
+//!
+//! Three kinds of pipes never wait: a pipe at the first bytes of its response, a pipe
+//! whose upstream is finished or given up, and a pipe that waits for something else,
+//! like a rate limit or a thread.
+//!
+//! The queue is served after the events of each cycle, so whatever has come in meanwhile
+//! goes first. At least one pipe is served in each cycle, and each turn receives at
+//! least once. A pipe in the queue has its events `ready`, so neither of its sides has a
+//! timer: time in the queue is no side's time-out.
+
+#![forbid(unsafe_code)]
+
+use crate::extensions::linger;
+use crate::nginx::{Abort, Cycle, Pipe, State, Worker, clock, nanoseconds, worker};
+
+/// How many bytes of a response are received without waiting for a turn. In tests that
+/// link the library, all sizes are small.
+const FIRST_BYTES: i64 = if cfg!(feature = "std") { 16 } else { 64 << 10 };
+
+/// The state of a pipe whose turns are limited. (nginx: none are.)
+fn state<'p>(p: Pipe<'p>) -> Option<&'p State<'p>> {
+    p.state().filter(|state| state.settings.max_chunk() > 0)
+}
+
+/// Begins a turn. Tells whether the pipe sends first in this turn; `None` if the pipe
+/// has to wait in the queue: then the pipe does nothing now. (nginx: `write`.)
+pub(crate) fn start(p: Pipe<'_>, write: bool) -> Option<bool> {
+    let Some(state) = state(p) else {
+        return Some(write);
+    };
+
+    let turns = &state.turns;
+    let write = turns.owes_write.get() || write;
+    let is_served = turns.is_served.replace(false);
+
+    if !is_served && may_wait(p, state) && has_to_wait(state) {
+        turns.owes_write.set(write);
+        turns.is_cut.set(true);
+        return None;
+    }
+
+    turns.owes_write.set(false);
+    turns.is_running.set(true);
+    turns.started.set(nanoseconds());
+    turns.received.set(0);
+    turns.reads.set(0);
+
+    Some(write)
+}
+
+/// Whether the pipe's work can wait for as long as other pipes move.
+fn may_wait(p: Pipe<'_>, state: &State<'_>) -> bool {
+    let goes_on = p.upstream().is_some_and(|upstream| {
+        // A delayed event wakes the pipe by itself, and nginx leaves it alone before.
+        upstream.is_open() && !upstream.read().delayed()
+    });
+
+    goes_on
+        && p.read_length() >= FIRST_BYTES
+        && !p.upstream_finished()
+        && !is_at_work(p)
+        && state.linger.get().is_none()
+}
+
+/// Whether a thread works for the request, or its result is to be collected.
+fn is_at_work(p: Pipe<'_>) -> bool {
+    #[cfg(ngx_threads)]
+    if p.aio() {
+        return true;
+    }
+
+    p.writing().is_some()
+}
+
+/// Whether others have to move first, or enough has been moved in this cycle.
+fn has_to_wait(state: &State<'_>) -> bool {
+    !worker().waiting.is_empty() || is_enough(state, worker().moved.get())
+}
+
+fn is_enough(state: &State<'_>, moved: u64) -> bool {
+    moved >= state.settings.max_chunk() as u64
+}
+
+/// Notes that the pipe has received `size` bytes; 0 or less if nothing was received.
+pub(crate) fn received(p: Pipe<'_>, size: isize) {
+    if let Some(state) = state(p) {
+        let turns = &state.turns;
+
+        turns.reads.set(turns.reads.get().wrapping_add(1));
+        turns.received.set(moved_with(
+            turns.received.get(),
+            size.max(0).unsigned_abs() as u64,
+        ));
+    }
+}
+
+/// Whether the turn is over, because enough has been moved in this cycle: nothing more
+/// is received. (nginx: no.)
+pub(crate) fn is_over(p: Pipe<'_>) -> bool {
+    state(p).is_some_and(|state| {
+        let may_end = state.turns.reads.get() > 0 && p.read_length() >= FIRST_BYTES;
+        let moved = || moved_with(worker().moved.get(), moved_in_turn(state));
+
+        may_end && is_enough(state, moved())
+    })
+}
+
+/// How much the pipe has moved since its turn began.
+fn moved_in_turn(state: &State<'_>) -> u64 {
+    let elapsed = nanoseconds().saturating_sub(state.turns.started.get());
+
+    elapsed.max(state.turns.received.get())
+}
+
+fn moved_with(moved: u64, more: u64) -> u64 {
+    moved.saturating_add(more)
+}
+
+/// Notes that the turn was cut short although more could be received.
+pub(crate) fn cut_short(p: Pipe<'_>) {
+    if let Some(state) = state(p) {
+        state.turns.is_cut.set(true);
+    }
+}
+
+/// Ends a turn, with its result. If the turn was cut short, or the pipe did nothing for
+/// others to move first, the pipe waits in the queue.
+pub(crate) fn end(p: Pipe<'_>, result: Result<(), Abort>) {
+    let Some(state) = state(p) else {
+        return;
+    };
+
+    let worker = worker();
+    let is_cut = state.turns.is_cut.replace(false);
+
+    if state.turns.is_running.replace(false) {
+        worker
+            .moved
+            .set(moved_with(worker.moved.get(), moved_in_turn(state)));
+    }
+
+    match is_cut && result.is_ok() && goes_on(p) {
+        true => wait(worker, state),
+        false => leave(state),
+    }
+
+    worker.call_at_end(match worker.waiting.is_empty() {
+        true => Cycle::This,
+        false => Cycle::Next,
+    });
+}
+
+/// Whether nginx goes on with the pipe after a turn.
+fn goes_on(p: Pipe<'_>) -> bool {
+    let has_client = !p.downstream_error() || p.cacheable();
+
+    has_client && !p.upstream_finished() && linger::reason(p).is_none()
+}
+
+/// Puts the pipe at the end of the queue, unless the pipe is in the queue.
+fn wait(worker: &Worker, state: &State<'_>) {
+    let turns = &state.turns;
+
+    if !turns.place.is_taken() {
+        state.counts.cut_turns.add(1_u64);
+        turns.since.set(clock());
+        worker.waiting.push(state);
+    }
+}
+
+/// Takes the pipe out of the queue, if it is there: when the pipe is served, has nothing
+/// to wait for any more, or ends.
+pub(crate) fn leave(state: &State<'_>) {
+    if state.turns.place.is_taken() {
+        let waited = clock().wrapping_sub(state.turns.since.get());
+
+        state.counts.queue_time.add(waited as u64);
+        worker().waiting.remove(state);
+    }
+}
+
+/// Ends a cycle of events: what the pipes of the worker move is counted anew. If some
+/// pipes wait since the last cycle, the queue is served; if some wait only since this
+/// one, the next cycle's events go first.
+pub(crate) fn end_cycle() {
+    let worker = worker();
+
+    worker.moved.set(0);
+
+    if worker.last_cycle.take() == Some(Cycle::Next) {
+        serve(worker);
+    }
+
+    if !worker.waiting.is_empty() {
+        worker.call_at_end(Cycle::Next);
+    }
+}
+
+/// Has nginx run the pipes that wait, at least one, until enough has been moved.
+fn serve(worker: &Worker) {
+    let mut is_first = true;
+
+    let may_serve = |state: &State<'_>, is_first: bool| {
+        let may = is_first || !is_enough(state, worker.moved.get());
+
+        if may {
+            leave(state);
+            state.turns.is_served.set(true);
+        }
+
+        may
+    };
+
+    while worker
+        .waiting
+        .resume_first(|state| may_serve(state, is_first))
+    {
+        is_first = false;
+    }
+}

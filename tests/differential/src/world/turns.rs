@@ -1,0 +1,335 @@
+//! The turns of a worker's pipes: its cycles of events, and the queue of those that
+//! wait, as they must be.
+
+use std::cell::RefCell;
+
+use ngx_event_pipe::inspect::{self, View};
+
+use super::{World, world};
+use crate::nginx as n;
+use crate::schedule;
+use crate::trace::Event;
+
+/// Below so many bytes of a response, nobody waits.
+const FIRST_BYTES: i64 = 16;
+
+/// What a worker has beside its pipes.
+#[derive(Default)]
+struct Worker {
+    /// The queue is to be served at the end of this cycle, or of the next one.
+    posted: Option<Cycle>,
+    /// Bytes that all pipes have received since the queue was served.
+    received: u64,
+    /// How many pipes have been served since then.
+    served: u32,
+    /// The pipes that wait, in the order in which they came.
+    order: Vec<*mut World>,
+    /// A clock; how fast it goes is of no use to anybody.
+    nanoseconds: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cycle {
+    This,
+    Next,
+}
+
+thread_local! {
+    static WORKER: RefCell<Worker> = RefCell::default();
+}
+
+fn worker<R>(body: impl FnOnce(&mut Worker) -> R) -> R {
+    WORKER.with_borrow_mut(body)
+}
+
+/// Begins a worker without pipes. Tells whether no pipe of the last one was left in the
+/// queue.
+pub fn start_worker() -> bool {
+    worker(|worker| *worker = Worker::default());
+    inspect::start_worker()
+}
+
+/// Begins a cycle of events.
+pub fn begin_cycle() {
+    worker(|worker| {
+        if worker.posted == Some(Cycle::Next) {
+            worker.posted = Some(Cycle::This);
+        }
+    });
+}
+
+/// Ends a cycle of events: serves the queue if the pipes have asked for that.
+pub fn end_cycle() {
+    while worker(|worker| worker.posted == Some(Cycle::This)) {
+        worker(|worker| {
+            worker.posted = None;
+            worker.received = 0;
+            worker.served = 0;
+        });
+        // SAFETY: no pipe is running.
+        unsafe { n::ngx_event_pipe_rust_end_cycle() };
+    }
+}
+
+/// A turn of a pipe, as its world sees it.
+#[derive(Default)]
+pub(super) struct Turn {
+    /// The state before the turn.
+    before: View,
+    /// How much has been moved in this cycle, and how many others have waited.
+    moved: u64,
+    others: usize,
+    /// The pipe has been served, or need not wait.
+    may_run: bool,
+    /// Reads in this turn.
+    reads: u32,
+    /// Since when the pipe has waited, and for how many cycles at most it will.
+    pub(super) since: usize,
+    patience: usize,
+    /// What the pipe has waited for has come.
+    is_served: bool,
+    /// The request has ended meanwhile.
+    pub(super) has_ended: bool,
+    /// How often, and for how long, the pipe has waited.
+    waits: u64,
+    waited: u64,
+}
+
+impl World {
+    fn limits_turns(&self) -> bool {
+        self.extra.settings.max_chunk != 0 && self.config.has_state
+    }
+
+    /// Before a call.
+    pub(super) fn note_turn(&mut self) {
+        let me: *mut Self = self;
+        let others = worker(|worker| worker.order.iter().filter(|&&other| other != me).count());
+        let read = &self.upstream_read;
+        let is_elsewhere = self.aio
+            || !self.pipe.writing.is_null()
+            || !self.has_upstream()
+            || self.upstream.fd == -1
+            || read.delayed() != 0
+            || self.is_finished()
+            || self.lingers();
+        let before = self.extra.view();
+        let turn = &mut self.extra.turn;
+        turn.before = before;
+        turn.moved = inspect::moved();
+        turn.others = others;
+        turn.may_run = std::mem::take(&mut turn.is_served)
+            || is_elsewhere
+            || self.pipe.read_length < FIRST_BYTES;
+        turn.reads = 0;
+    }
+
+    /// Whether a turn sends first: it is told to, or was when it had to wait.
+    pub(super) fn sends_first(&self, do_write: bool) -> bool {
+        do_write || self.extra.turn.before.owes_write
+    }
+
+    /// Before something is received.
+    pub(super) fn check_may_move(&mut self) {
+        let turn = &mut self.extra.turn;
+        turn.reads += 1;
+        if !self.limits_turns() || self.pipe.read_length < FIRST_BYTES {
+            return;
+        }
+        let turn = &self.extra.turn;
+        let is_out_of_turn = turn.reads == 1 && !turn.may_run && turn.others > 0;
+        let goes_on = turn.reads > 1 || !turn.may_run;
+        let is_enough = worker(|worker| worker.received) >= self.extra.settings.max_chunk as u64;
+        if is_out_of_turn {
+            self.wrong("a pipe moves before those that have waited for longer");
+        }
+        if goes_on && is_enough {
+            self.wrong("a pipe moves though enough has been moved in this cycle");
+        }
+    }
+
+    /// Something was received.
+    pub(super) fn note_moved(&mut self, size: isize) {
+        worker(|worker| worker.received += size.max(0) as u64);
+    }
+
+    /// After a call that has begun at `from` in the trace. Tells whether the pipe has
+    /// done nothing, for others to move first.
+    pub(super) fn see_wait(&mut self, from: usize) -> bool {
+        let me: *mut Self = self;
+        let view = self.extra.view();
+        let was_queued = worker(|worker| worker.order.contains(&me));
+        if view.is_queued && !was_queued {
+            let place = worker(|worker| {
+                worker.order.push(me);
+                worker.order.len()
+            });
+            self.extra.acted.get_or_insert(from);
+            let turn = &mut self.extra.turn;
+            turn.waits += 1;
+            turn.since = now();
+            // One is served in each cycle, from the next one on.
+            turn.patience = place + 1;
+        }
+        if !view.is_queued && was_queued {
+            self.leave_queue();
+        }
+        let has_moved = self.trace[from..]
+            .iter()
+            .any(|event| matches!(event, Event::Recv { .. } | Event::OutputFilter { .. }));
+        let has_waited = view.is_queued && !has_moved && !self.extra.turn.may_run;
+        if has_waited {
+            self.check_waits_for_others();
+        }
+        has_waited
+    }
+
+    fn leave_queue(&mut self) {
+        let me: *mut Self = self;
+        worker(|worker| worker.order.retain(|&other| other != me));
+        let turn = &mut self.extra.turn;
+        turn.waited += (now() - turn.since) as u64;
+    }
+
+    fn check_waits_for_others(&mut self) {
+        let turn = &self.extra.turn;
+        let is_enough = turn.moved >= self.extra.settings.max_chunk as u64;
+        if !is_enough && turn.others == 0 && !turn.before.is_queued {
+            self.wrong("a pipe waits though nobody else moves");
+        }
+    }
+
+    /// After a call that went well: whoever has something to do is called again.
+    pub(super) fn check_goes_on_later(&mut self) {
+        let p = &self.pipe;
+        let read = &self.upstream_read;
+        let has_room = !p.free_raw_bufs.is_null() || (p.allocated as i64) < self.config.bufs;
+        let may_read = self.has_upstream()
+            && self.upstream.fd != -1
+            && read.ready() != 0
+            && read.delayed() == 0
+            && !self.is_finished()
+            && !self.lingers()
+            && !self.aio
+            && p.writing.is_null()
+            && p.downstream_error() == 0;
+        let view = self.extra.view();
+
+        if may_read && has_room && !self.extra.is_held && !view.is_queued && view.loan == 0 {
+            self.wrong("upstream has more, and nobody is to read it");
+        }
+        if view.owes_write && !view.is_queued {
+            self.wrong("a pipe is to send, and nobody has it send");
+        }
+        if view.is_queued && worker(|worker| worker.posted.is_none()) {
+            self.wrong("a pipe waits for its turn, and nobody serves the queue");
+        }
+        if view.is_queued && self.is_finished() {
+            self.wrong("a pipe waits for its turn that has nothing more to receive");
+        }
+        self.check_waits();
+    }
+
+    fn check_waits(&mut self) {
+        let view = self.extra.view();
+        let turn = &self.extra.turn;
+        if view.cut_turns != turn.waits || view.queue_time != turn.waited {
+            self.wrong("the time that a pipe waits for its turn is not counted");
+        }
+    }
+
+    /// At the end of a cycle.
+    pub fn check_patience(&mut self) {
+        if !self.extra.view().is_queued {
+            return;
+        }
+        let turn = &mut self.extra.turn;
+        match turn.patience.checked_sub(1) {
+            Some(patience) => turn.patience = patience,
+            None => self.wrong("a pipe waits for its turn for too long"),
+        }
+    }
+
+    /// How many times the pipe has waited for its turn.
+    pub fn waits(&self) -> u64 {
+        self.extra.turn.waits
+    }
+
+    /// Whether the request has ended since the last call of this function, while its
+    /// pipe was served.
+    pub fn takes_end(&mut self) -> bool {
+        std::mem::take(&mut self.extra.turn.has_ended)
+    }
+
+    /// The request goes.
+    pub(super) fn leave_worker(&mut self) {
+        let me: *mut Self = self;
+        if worker(|worker| worker.order.contains(&me)) {
+            self.leave_queue();
+        }
+        if self.extra.view().is_queued {
+            self.wrong("a pipe that is gone is left in the queue");
+        }
+    }
+
+    /// It is this pipe's turn.
+    fn be_served(&mut self) {
+        let me: *mut Self = self;
+        let is_first = worker(|worker| worker.order.first() == Some(&me));
+        let is_next = worker(|worker| {
+            worker.served += 1;
+            worker.served > 1
+        });
+        if !is_first {
+            self.wrong("the queue is not served in the order in which they came");
+        }
+        self.leave_queue();
+        if is_next && inspect::moved() >= self.extra.settings.max_chunk as u64 {
+            self.wrong("one more is served than may be");
+        }
+        if !self.has_upstream() || self.upstream.fd == -1 || self.upstream_read.delayed() != 0 {
+            return;
+        }
+        self.extra.turn.is_served = true;
+        self.extra.turn.has_ended = schedule::resume(self);
+    }
+}
+
+fn now() -> usize {
+    super::feature::now()
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ngx_event_pipe_glue_resume(p: *mut n::ngx_event_pipe_t) {
+    // SAFETY: the pipe of a world; no pipe is running.
+    let w = unsafe { &mut *(*p).output_ctx.cast::<World>() };
+    w.be_served();
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_end_cycle(next: n::ngx_uint_t) {
+    let cycle = match next {
+        0 => Cycle::This,
+        _ => Cycle::Next,
+    };
+    let before = worker(|worker| worker.posted.replace(cycle));
+    assert!(
+        before.is_none(),
+        "an event is posted that was posted before"
+    );
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_nanoseconds() -> u64 {
+    let w = world();
+    if w.extra.turn.reads > 0 {
+        // The turn may be over.
+        w.act();
+    }
+    worker(|worker| {
+        worker.nanoseconds += match worker.nanoseconds % 64 {
+            63 => 50,
+            rest => rest % 3,
+        };
+        worker.nanoseconds
+    })
+}

@@ -21,7 +21,7 @@ pub(super) const BUFFERS: [(&str, usize); 5] = [
 ];
 
 /// This project's directives; defaults are taken most often.
-const OURS: [&str; 12] = [
+const OURS: [&str; 15] = [
     "event_pipe_lend 0;",
     "event_pipe_lend 256k;",
     "event_pipe_wide off;",
@@ -33,6 +33,9 @@ const OURS: [&str; 12] = [
     "event_pipe_spill_segments off;",
     "event_pipe_spill_fallback off;",
     "event_pipe_separate_timeouts off;",
+    "event_pipe_max_chunk 0;",
+    "event_pipe_max_chunk 1k;",
+    "event_pipe_max_chunk 16k;",
     "event_pipe_extensions off;",
 ];
 

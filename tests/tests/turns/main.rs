@@ -1,0 +1,237 @@
+//! Fair turns, `event_pipe_max_chunk`: many downloads of one worker, each of which could
+//! go on for ever.
+
+use std::fs::File;
+use std::io::{Error, Read, Result, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Barrier;
+use std::thread;
+
+use pipe_tests::client::{Leave, Manner};
+use pipe_tests::server::wait;
+use pipe_tests::upstream::{Protocol, Reply};
+use pipe_tests::{Binaries, Stage, binaries, build};
+
+/// `event_pipe_max_chunk`.
+const CHUNK: usize = 64 << 10;
+
+/// What one read brings at the most: what is lent.
+const LOAN: usize = 256 << 10;
+
+const DOWNLOADS: usize = 6;
+const SIZE: usize = 6 << 20;
+
+/// After so much of a body, no download is at its first bytes any more.
+const FIRST: usize = 1 << 20;
+
+fn path(nth: usize) -> String {
+    format!("/{nth}")
+}
+
+fn body(nth: usize) -> Reply {
+    Reply::random(nth as u64 + 1, SIZE)
+}
+
+fn play(stage: &Stage) {
+    for nth in 0..DOWNLOADS {
+        stage.play(&path(nth), body(nth));
+    }
+}
+
+/// Has a worker of this project send all downloads at once, each of which `client`
+/// takes.
+fn with_downloads(stage: &Stage, client: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+    play(stage);
+    thread::scope(|scope| {
+        let client = &client;
+        let all: Vec<_> = (0..DOWNLOADS)
+            .map(|nth| scope.spawn(move || client(nth)))
+            .collect();
+        all.into_iter()
+            .try_for_each(|one| one.join().expect("no panic in there"))
+    })
+}
+
+fn takes_all(stage: &Stage, nth: usize) -> Result<()> {
+    let answer = stage.ask(&path(nth), Manner::FAST)?;
+    assert!(answer.body == body(nth).body.bytes(), "{nth}: another body");
+    Ok(())
+}
+
+fn start(binary: &Path, directives: &str) -> Result<Stage> {
+    Stage::start(binary, |conf| {
+        conf.listen("");
+        conf.server += &format!(
+            "location / {{ proxy_pass http://peer; {directives} }}
+             location /status {{ event_pipe_status prometheus; }}"
+        );
+    })
+}
+
+/// A total of the status page.
+fn total(stage: &Stage, name: &str) -> Result<u64> {
+    let answer = stage.ask("/status", Manner::FAST)?;
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let name = format!("nginx_event_pipe_{name}_total ");
+    let value = text.lines().find_map(|line| line.strip_prefix(&name));
+    value
+        .and_then(|value| value.parse().ok())
+        .ok_or_else(|| Error::other(format!("no {name}in {text}")))
+}
+
+/// How many bytes the worker has received in a cycle of events at the most.
+struct Cycles(File);
+
+impl Cycles {
+    fn new(path: &Path) -> Result<Self> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)?;
+        file.set_len(4096)?;
+        Ok(Self(file))
+    }
+
+    fn forget(&self) -> Result<()> {
+        self.0.write_all_at(&[0; 8], 0)
+    }
+
+    fn most(&self) -> Result<u64> {
+        let mut bytes = [0; 8];
+        self.0.read_exact_at(&mut bytes, 0)?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+}
+
+/// Reads a response; when `FIRST` bytes of it have come, waits for the others.
+fn reads(address: SocketAddr, nth: usize, meet: &dyn Fn()) -> Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(format!("GET {} HTTP/1.0\r\n\r\n", path(nth)).as_bytes())?;
+    let mut all = vec![0; FIRST];
+    stream.read_exact(&mut all)?;
+    meet();
+    stream.read_to_end(&mut all)?;
+    let expected = body(nth).body.bytes();
+    assert!(all.ends_with(&expected), "{nth}: another body");
+    Ok(())
+}
+
+/// The most bytes that are received in a cycle of events.
+fn most_of_a_cycle(binary: &Path, directives: &str) -> Result<u64> {
+    let library = build::shared_library("tests/turns/cycles.c")?;
+    let folder = tempfile::TempDir::new()?;
+    let file = folder.path().join("cycles");
+    let cycles = Cycles::new(&file)?;
+    let stage = Stage::start(binary, |conf| {
+        conf.listen("");
+        conf.env = vec![("LD_PRELOAD", library.into()), ("PIPE_CYCLES", file.into())];
+        conf.server += &format!("location / {{ proxy_pass http://peer; {directives} }}");
+    })?;
+    let barrier = Barrier::new(DOWNLOADS);
+    let meet = || {
+        if barrier.wait().is_leader() {
+            cycles.forget().expect("a file of this test");
+        }
+        barrier.wait();
+    };
+    with_downloads(&stage, |nth| reads(stage.address(), nth, &meet))?;
+    let most = cycles.most()?;
+    stage.stop()?;
+    Ok(most)
+}
+
+#[test]
+fn no_cycle_of_events_moves_more_than_it_may() -> Result<()> {
+    let Binaries { ours, .. } = binaries()?;
+    let limit = (CHUNK + LOAN) as u64;
+    for protocol in ["", "proxy_buffers 64 16k;", "event_pipe_lend 0;"] {
+        let most = most_of_a_cycle(&ours, &format!("event_pipe_max_chunk {CHUNK}; {protocol}"))?;
+        assert!(most <= limit, "{protocol}: {most} bytes in a cycle");
+    }
+    Ok(())
+}
+
+#[test]
+fn all_get_on_and_waits_are_counted() -> Result<()> {
+    let Binaries { ours, .. } = binaries()?;
+    for chunk in ["1", "16k", "512k"] {
+        let stage = start(&ours, &format!("event_pipe_max_chunk {chunk};"))?;
+        with_downloads(&stage, |nth| takes_all(&stage, nth))?;
+        assert!(total(&stage, "cut_turns")? > 0, "{chunk}: nobody waits");
+        stage.stop()?;
+    }
+    for off in ["event_pipe_max_chunk 0;", "event_pipe_extensions off;"] {
+        let stage = start(&ours, off)?;
+        with_downloads(&stage, |nth| takes_all(&stage, nth))?;
+        assert_eq!(total(&stage, "cut_turns")?, 0, "{off}");
+        stage.stop()?;
+    }
+    Ok(())
+}
+
+/// Of every protocol, with threads, a cache, clients that are slow.
+#[test]
+fn whatever_carries_them() -> Result<()> {
+    let Binaries { ours, .. } = binaries()?;
+    let settings = [
+        "",
+        "@_max_temp_file_size 0;",
+        "aio threads; aio_write on;",
+        "@_cache @; @_cache_valid 1m;",
+        "@_limit_rate 8m;",
+        "limit_rate 8m;",
+    ];
+    for protocol in Protocol::ALL {
+        let module = protocol.module();
+        let stage = Stage::start(&ours, |conf| {
+            conf.listen("sndbuf=16k");
+            conf.add_caches();
+            for (nth, settings) in settings.iter().enumerate() {
+                conf.server += &format!(
+                    "location /{nth} {{ {} event_pipe_max_chunk 16k; {} }}\n",
+                    protocol.pass(protocol.peer(), false),
+                    settings.replace('@', module)
+                );
+            }
+        })?;
+        with_downloads(&stage, |nth| takes_all(&stage, nth))?;
+        stage.stop()?;
+    }
+    Ok(())
+}
+
+/// Some wait for their turn all the time.
+#[test]
+fn reload_and_quit_while_some_wait() -> Result<()> {
+    let Binaries { ours, .. } = binaries()?;
+    let stage = start(&ours, "event_pipe_max_chunk 16k;")?;
+    let reload = Barrier::new(DOWNLOADS);
+    let meet = || {
+        if reload.wait().is_leader() {
+            stage.nginx.reload().expect("nginx is there");
+        }
+    };
+    with_downloads(&stage, |nth| reads(stage.address(), nth, &meet))?;
+    stage.stop()
+}
+
+/// Clients that leave, and upstreams that do, take nothing from those that stay.
+#[test]
+fn some_end_while_they_wait() -> Result<()> {
+    let Binaries { ours, .. } = binaries()?;
+    let stage = start(&ours, "event_pipe_max_chunk 16k;")?;
+    with_downloads(&stage, |nth| match nth % 2 {
+        0 => takes_all(&stage, nth),
+        _ => {
+            let leave = Manner::leaving(Leave::After(nth * SIZE / 100));
+            stage.ask(&path(nth), leave).map(drop)
+        }
+    })?;
+    // The worker goes on.
+    wait(|| total(&stage, "responses").is_ok_and(|responses| responses >= DOWNLOADS as u64));
+    takes_all(&stage, 0)?;
+    stage.stop()
+}

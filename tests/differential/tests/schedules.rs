@@ -5,7 +5,7 @@ use pipe_differential::config::WriteFailure;
 use pipe_differential::deviation::Deviation;
 use pipe_differential::feature::Feature;
 use pipe_differential::schedule::{attribute, compare, compare_with, with_feature};
-use pipe_differential::{init, report, shrunk};
+use pipe_differential::{crowd, init, report, shrunk};
 
 /// nginx's globals allow one schedule at a time: hence one test for all.
 #[test]
@@ -16,6 +16,15 @@ fn both_pipes_do_the_same() {
     known_defects_strike(1..30_000);
     features_keep_the_invariants(1..30_000);
     rarities_keep_them();
+    crowds_take_turns(1..20_000);
+}
+
+fn crowds_take_turns(seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        if let Err(fault) = crowd::run(seed) {
+            panic!("seed {seed}: {fault}");
+        }
+    }
 }
 
 fn identical(seeds: std::ops::Range<u64>) {

@@ -24,6 +24,8 @@ struct Worker {
     served: u32,
     /// The pipes that wait, in the order in which they came.
     order: Vec<*mut World>,
+    /// The queue is to be served in this cycle.
+    is_due: bool,
     /// A clock; how fast it goes is of no use to anybody.
     nanoseconds: u64,
 }
@@ -52,7 +54,8 @@ pub fn start_worker() -> bool {
 /// Begins a cycle of events.
 pub fn begin_cycle() {
     worker(|worker| {
-        if worker.posted == Some(Cycle::Next) {
+        worker.is_due = worker.posted == Some(Cycle::Next);
+        if worker.is_due {
             worker.posted = Some(Cycle::This);
         }
     });
@@ -84,7 +87,7 @@ pub(super) struct Turn {
     /// Reads in this turn.
     reads: u32,
     /// Since when the pipe has waited, and for how many cycles at most it will.
-    pub(super) since: usize,
+    since: usize,
     patience: usize,
     /// What the pipe has waited for has come.
     is_served: bool,
@@ -281,6 +284,9 @@ impl World {
         });
         if !is_first {
             self.wrong("the queue is not served in the order in which they came");
+        }
+        if !worker(|worker| worker.is_due) {
+            self.wrong("the queue is served before the next cycle's events");
         }
         self.leave_queue();
         if is_next && inspect::moved() >= self.extra.settings.max_chunk as u64 {

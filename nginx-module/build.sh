@@ -69,13 +69,20 @@ contents () {
 
 stamp=$(contents "$@" | cksum | tr -s ' ' _)
 
+# cargo runs in nginx's tree, and looks for its configuration only there and
+# above. So what "cargo vendor" advises for this checkout has to be named.
+set --
+if [ -f "$root/.cargo/config.toml" ]; then
+    set -- --config "$root/.cargo/config.toml"
+fi
+
 build () {
     # What the library relies on: no library beside it sees its internals, and
     # nothing unwinds. Incremental objects cannot be optimized as one.
     NGX_EVENT_PIPE_COMPILER=$objs/compiler.txt \
     NGX_EVENT_PIPE_STAMP=$stamp \
     CARGO_INCREMENTAL=0 \
-    $cargo rustc --manifest-path "$root/Cargo.toml" --locked \
+    $cargo rustc --manifest-path "$root/Cargo.toml" --locked "$@" \
         --config 'profile.release.panic="abort"' \
         --config 'profile.release.lto="fat"' \
         --config profile.release.codegen-units=1 \
@@ -92,7 +99,7 @@ take () {
 
 # The second time, if another tree's build came in between.
 for turn in first second; do
-    build
+    build "$@"
     if take; then
         exit 0
     fi

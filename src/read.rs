@@ -7,7 +7,7 @@ use core::num::NonZeroU64;
 use crate::extensions::{counts, delay, lend, linger, stream, turns};
 use crate::nginx::{
     Abort, Connection, Linger, Link, Links, NGX_AGAIN, NGX_ERROR, Pipe, clock, debug, ngx_msec_t,
-    off_t, wall_clock,
+    off_t, wall_clock_since,
 };
 #[cfg(ngx_have_kqueue)]
 use crate::nginx::{Level, error};
@@ -307,7 +307,7 @@ fn allowance(p: Pipe<'_>, upstream: Connection<'_>) -> Option<off_t> {
 fn seconds_since_start(p: Pipe<'_>) -> i64 {
     match p.state() {
         Some(state) => (clock().wrapping_sub(state.started) / 1000) as i64,
-        None => wall_clock().saturating_sub(p.start_sec()),
+        None => wall_clock_since(p.start_sec()),
     }
 }
 

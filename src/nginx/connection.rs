@@ -192,8 +192,11 @@ pub(crate) fn nanoseconds() -> u64 {
     unsafe { bindings::ngx_event_pipe_glue_nanoseconds() }
 }
 
-/// The wall clock in seconds, as nginx has cached it: `ngx_time`.
-pub(crate) fn wall_clock() -> time_t {
+/// Whole seconds since `start`, by the wall clock as nginx has cached it: `ngx_time`.
+#[allow(clippy::unnecessary_cast)] // of `time_t`, which has 32 bits on some systems
+pub(crate) fn wall_clock_since(start: time_t) -> i64 {
     // SAFETY: reads a variable that the event loop keeps.
-    unsafe { bindings::ngx_event_pipe_glue_time() }
+    let now = unsafe { bindings::ngx_event_pipe_glue_time() };
+
+    (now as i64).saturating_sub(start as i64)
 }

@@ -44,7 +44,7 @@ pub(crate) use bindings::{
 };
 pub(crate) use bindings::{NGX_AGAIN, NGX_ERROR, ngx_msec_t, off_t};
 pub(crate) use buf::{Address, Buf, Link, Links, Slot};
-pub(crate) use connection::{Connection, Event, clock, nanoseconds, wall_clock};
+pub(crate) use connection::{Connection, Event, clock, nanoseconds, wall_clock_since};
 pub(crate) use file::TempFile;
 pub(crate) use log::{Format, Level, Log, debug, error};
 pub(crate) use pipe::{FilterError, Pipe};

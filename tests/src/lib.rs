@@ -5,6 +5,7 @@ pub mod build;
 pub mod checker;
 pub mod client;
 pub mod compare;
+pub mod cycles;
 pub mod peers;
 pub mod process;
 pub mod project;

@@ -1,0 +1,124 @@
+
+/*
+ * Stands between nginx and epoll_wait() (LD_PRELOAD).  It takes the time of the
+ * cycles of one worker: from the return of epoll_wait() to the next call, which
+ * is how long an event may have to wait.  The figures are kept in a page of
+ * memory, in the file that PIPE_CYCLES names.  Who measures reads them there,
+ * and writes the page anew, with the worker that is meant, to begin again.
+ */
+
+
+#define _GNU_SOURCE
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+
+/* as cycles.rs has it: eight bins from each power of two to the next */
+
+#define BINS  512
+
+struct page {
+    volatile uint64_t  worker;
+    /* nanoseconds */
+    volatile uint64_t  longest;
+    volatile uint64_t  count[BINS];
+};
+
+
+static struct page  *page;
+
+
+static void
+fail(const char *what)
+{
+    perror(what);
+    _exit(1);
+}
+
+
+/* before nginx clears its environment */
+
+__attribute__((constructor))
+static void
+init(void)
+{
+    int    fd;
+    char  *name;
+
+    name = getenv("PIPE_CYCLES");
+    if (name == NULL) {
+        fail("PIPE_CYCLES is not set");
+    }
+
+    fd = open(name, O_RDWR);
+    if (fd == -1) {
+        fail(name);
+    }
+
+    page = mmap(NULL, sizeof(struct page), PROT_READ|PROT_WRITE, MAP_SHARED,
+                fd, 0);
+    if (page == MAP_FAILED) {
+        fail("mmap()");
+    }
+
+    close(fd);
+}
+
+
+static uint64_t
+now(void)
+{
+    struct timespec  ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (uint64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+
+static void
+count(uint64_t cycle)
+{
+    unsigned  power;
+
+    if (cycle > page->longest) {
+        page->longest = cycle;
+    }
+
+    power = 63 - __builtin_clzll(cycle | 8);
+    page->count[power * 8 + ((cycle >> (power - 3)) & 7)]++;
+}
+
+
+int
+epoll_wait(int ep, struct epoll_event *events, int size, int timeout)
+{
+    int  n;
+
+    static int       (*original)(int ep, struct epoll_event *events, int size,
+                                 int timeout);
+    static uint64_t  start, self;
+
+    if (original == NULL) {
+        original = (int (*)(int, struct epoll_event *, int, int))
+                       dlsym(RTLD_NEXT, "epoll_wait");
+        self = getpid();
+
+    } else if (page->worker == self) {
+        count(now() - start);
+    }
+
+    n = original(ep, events, size, timeout);
+
+    start = now();
+
+    return n;
+}

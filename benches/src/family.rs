@@ -4,8 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
-const K: u64 = 1024;
-const M: u64 = 1024 * K;
+pub(crate) const K: u64 = 1024;
+pub(crate) const M: u64 = 1024 * K;
 
 /// From less than one buffer to far more than all of them.
 const ALL_SIZES: &[u64] = &[
@@ -38,6 +38,8 @@ pub(crate) enum Side {
     Ours,
     /// The same, with nothing but the memory that stock has.
     Unlent,
+    /// This project's, without a bound on what a response gets in a turn.
+    Unbounded,
     /// HAProxy, which copies.
     Haproxy,
     /// HAProxy with `option splice-response`.
@@ -45,7 +47,8 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    pub(crate) const ALL: [Self; 5] = [
+    /// Those whose CPU time is compared, stock first.
+    pub(crate) const COMPARED: [Self; 5] = [
         Self::Stock,
         Self::Ours,
         Self::Unlent,
@@ -54,7 +57,7 @@ impl Side {
     ];
 
     pub(crate) fn is_nginx(self) -> bool {
-        matches!(self, Self::Stock | Self::Ours | Self::Unlent)
+        !matches!(self, Self::Haproxy | Self::Splicing)
     }
 }
 
@@ -64,6 +67,7 @@ impl fmt::Display for Side {
             Self::Stock => "stock",
             Self::Ours => "ours",
             Self::Unlent => "ours, unlent",
+            Self::Unbounded => "ours, unbounded",
             Self::Haproxy => "HAProxy",
             Self::Splicing => "HAProxy, splicing",
         })
@@ -121,11 +125,14 @@ pub(crate) struct Family {
     pub(crate) spills: bool,
     /// The bytes that a client reads in a second; none is all that come.
     pub(crate) pace: Option<u64>,
+    /// What the kernel is asked to hold for a client with a pace, so that it is
+    /// seen to be slow; it holds twice as much.
+    pub(crate) held: u64,
     /// How many responses are under way at a time.
     pub(crate) clients: u64,
     pub(crate) sides: &'static [Side],
-    sizes: &'static [u64],
-    quick: &'static [u64],
+    pub(crate) sizes: &'static [u64],
+    pub(crate) quick: &'static [u64],
 }
 
 const DEFAULT: Buffers = Buffers {
@@ -139,7 +146,7 @@ const MANY: Buffers = Buffers {
     ..DEFAULT
 };
 
-const PLAIN: Family = Family {
+pub(crate) const PLAIN: Family = Family {
     name: "plain",
     title: "HTTP/1.1, the default buffers: 8 of 4k, busy 8k",
     way: Way::Proxy,
@@ -147,8 +154,9 @@ const PLAIN: Family = Family {
     buffers: DEFAULT,
     spills: false,
     pace: None,
+    held: 64 * K,
     clients: 8,
-    sides: &Side::ALL,
+    sides: &Side::COMPARED,
     sizes: ALL_SIZES,
     quick: &[4 * K, 57 * K, 777 * K, 7 * M],
 };

@@ -2,12 +2,9 @@
 //! asks: the scripted one of the tests makes each anew, byte by byte.
 
 use std::io::{BufReader, Read, Result, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::net::TcpStream;
 
-use pipe_tests::server::loopback;
+use super::server::Server;
 
 const END_REQUEST: u8 = 3;
 const STDIN: u8 = 5;
@@ -16,55 +13,10 @@ const STDOUT: u8 = 6;
 /// The most that the content of a record can be.
 const RECORD: usize = 0xffff;
 
-/// The server; it listens until this is dropped.
-#[derive(Debug)]
-pub(crate) struct FastCgi {
-    address: SocketAddr,
-    stopping: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl FastCgi {
-    /// Answers with a body of that size.
-    pub(crate) fn start(size: u64) -> Result<Self> {
-        let listener = TcpListener::bind((loopback(), 0))?;
-        let address = listener.local_addr()?;
-        let answer: Arc<[u8]> = answer(size).into();
-        let stopping = Arc::new(AtomicBool::new(false));
-        let stop = Arc::clone(&stopping);
-        let accept = move || {
-            for stream in listener.incoming() {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                let answer = Arc::clone(&answer);
-                // It ends when nginx closes the connection; what goes wrong
-                // before that, the client sees.
-                thread::spawn(move || serve(&stream?, &answer));
-            }
-        };
-        Ok(Self {
-            address,
-            stopping,
-            thread: Some(thread::spawn(accept)),
-        })
-    }
-
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for FastCgi {
-    fn drop(&mut self) {
-        self.stopping.store(true, Ordering::Relaxed);
-        // Wakes up accept().
-        let _ = TcpStream::connect(self.address);
-        if let Some(thread) = self.thread.take() {
-            // A panic in there has been printed.
-            let _ = thread.join();
-        }
-    }
+/// Answers with a body of that size.
+pub(crate) fn start(size: u64) -> Result<Server> {
+    let answer = answer(size);
+    Server::start(move |stream| serve(stream, &answer))
 }
 
 /// Answers the requests of one connection.

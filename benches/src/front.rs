@@ -1,4 +1,4 @@
-//! A program that is measured, set up for one cell.
+//! A program that is measured, set up for one kind of traffic.
 
 use std::fs::{self, File};
 use std::io::{Error, Result};
@@ -6,19 +6,26 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 
+use pipe_tests::cycles::Cycles;
 use pipe_tests::peers::program::{Process, command, start};
 use pipe_tests::server::{Conf, Nginx, files_below, free_address, wait};
 
-use super::family::{Cell, Side, Speech, Way};
+use super::family::{Family, Side, Speech, Way};
 use super::machine::pin;
-use super::stage::{Stage, Upstream};
+use super::stage::Stage;
 use super::worker::Worker;
 
 /// The name of the cache's folder.
 const CACHE: &str = "cache";
 
-/// What a slow client's connection holds, so that it is seen to be slow.
-const SMALL: &str = "65536";
+/// What a program is set up for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup<'a> {
+    pub(crate) family: &'a Family,
+    pub(crate) upstream: SocketAddr,
+    /// Takes the time of the cycles of nginx's worker, if that is wanted.
+    pub(crate) cycles: Option<&'a Cycles>,
+}
 
 /// The program, its worker bound to a core; it ends when this is dropped.
 #[derive(Debug)]
@@ -37,15 +44,10 @@ enum Program {
 }
 
 impl Front {
-    pub(crate) fn start(
-        side: Side,
-        stage: &Stage,
-        upstream: &Upstream,
-        cell: Cell,
-    ) -> Result<Self> {
+    pub(crate) fn start(side: Side, stage: &Stage, setup: Setup<'_>) -> Result<Self> {
         let front = match side.is_nginx() {
-            true => Self::nginx(side, stage, upstream, cell)?,
-            false => Self::haproxy(side, stage, upstream, cell)?,
+            true => Self::nginx(side, stage, setup)?,
+            false => Self::haproxy(side, stage, setup)?,
         };
         pin(front.worker.0, &stage.cores.worker)?;
         Ok(front)
@@ -59,17 +61,16 @@ impl Front {
         }
     }
 
-    fn nginx(side: Side, stage: &Stage, upstream: &Upstream, cell: Cell) -> Result<Self> {
+    fn nginx(side: Side, stage: &Stage, setup: Setup<'_>) -> Result<Self> {
         let nginx = Nginx::start(stage.nginx(side), |conf| {
-            configure_nginx(conf, stage, upstream, cell);
-            if side == Side::Unlent {
-                conf.http += "event_pipe_lend 0;\n";
-            }
+            configure_nginx(conf, stage, setup);
+            conf.http += own_directives(side);
+            conf.env = setup.cycles.map(Cycles::env).unwrap_or_default();
         })?;
         wait(|| !nginx.workers().is_empty());
         let workers = nginx.workers();
         let &worker = workers.first().ok_or_else(|| Error::other("no worker"))?;
-        let caches = cell.family.way == Way::Cache;
+        let caches = setup.family.way == Way::Cache;
         Ok(Self {
             address: nginx.address(),
             worker: Worker(worker),
@@ -78,11 +79,11 @@ impl Front {
         })
     }
 
-    fn haproxy(side: Side, stage: &Stage, upstream: &Upstream, cell: Cell) -> Result<Self> {
+    fn haproxy(side: Side, stage: &Stage, setup: Setup<'_>) -> Result<Self> {
         let address = free_address()?;
         let dir = stage.dir();
         let file = dir.join("haproxy.conf");
-        fs::write(&file, haproxy_conf(side, address, stage, upstream, cell)?)?;
+        fs::write(&file, haproxy_conf(side, address, stage, setup)?)?;
         let said = dir.join("haproxy.log");
         let log = File::create(&said)?;
 
@@ -106,11 +107,23 @@ impl Front {
     }
 }
 
-fn configure_nginx(conf: &mut Conf, stage: &Stage, upstream: &Upstream, cell: Cell) {
-    let family = cell.family;
+/// What this project's pipe is told on this side.
+fn own_directives(side: Side) -> &'static str {
+    match side {
+        Side::Unlent => "event_pipe_lend 0;\n",
+        Side::Unbounded => "event_pipe_max_chunk 0;\n",
+        _ => "",
+    }
+}
+
+fn configure_nginx(conf: &mut Conf, stage: &Stage, setup: Setup<'_>) {
+    let family = setup.family;
     // A response that goes to a temporary file is worth a warning to nginx; the
     // log tells which process is the worker, though.
     conf.log_level = "notice";
+    // Two for each client; never fewer than nginx's own choice.
+    let connections = (4 * family.clients).max(512);
+    conf.events = format!("worker_connections {connections};");
     conf.http = format!(
         "
         error_log error.log error;
@@ -122,7 +135,7 @@ fn configure_nginx(conf: &mut Conf, stage: &Stage, upstream: &Upstream, cell: Ce
             keepalive_timeout 1h;
         }}
         ",
-        upstream.address()
+        setup.upstream
     );
     if family.way == Way::Cache {
         conf.http += &format!("proxy_cache_path {CACHE} keys_zone=bench:64m use_temp_path=off;");
@@ -134,7 +147,7 @@ fn configure_nginx(conf: &mut Conf, stage: &Stage, upstream: &Upstream, cell: Ce
         Speech::Http2Tls => "ssl http2".to_owned(),
     };
     if family.pace.is_some() {
-        parameters += &format!(" sndbuf={SMALL}");
+        parameters += &format!(" sndbuf={}", family.held);
     }
     conf.listen(&parameters);
     if family.speech.is_tls() {
@@ -143,7 +156,7 @@ fn configure_nginx(conf: &mut Conf, stage: &Stage, upstream: &Upstream, cell: Ce
     conf.server += &format!(
         "location / {{\n{}\n{}\n}}\n",
         pass(family.way),
-        buffers(cell)
+        buffers(family)
     );
 }
 
@@ -172,8 +185,7 @@ fn pass(way: Way) -> &'static str {
     }
 }
 
-fn buffers(cell: Cell) -> String {
-    let family = cell.family;
+fn buffers(family: &Family) -> String {
     let module = match family.way {
         Way::Proxy | Way::Cache => "proxy",
         Way::FastCgi => "fastcgi",
@@ -193,12 +205,11 @@ fn haproxy_conf(
     side: Side,
     address: SocketAddr,
     stage: &Stage,
-    upstream: &Upstream,
-    cell: Cell,
+    setup: Setup<'_>,
 ) -> Result<String> {
-    let family = cell.family;
+    let family = setup.family;
     let tune = match family.pace {
-        Some(_) => format!("tune.sndbuf.client {SMALL}"),
+        Some(_) => format!("tune.sndbuf.client {}", family.held),
         None => String::new(),
     };
     let splice = match side {
@@ -232,7 +243,7 @@ backend back
     http-reuse always
     server origin {}
 ",
-        upstream.address()
+        setup.upstream
     ))
 }
 

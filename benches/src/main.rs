@@ -13,6 +13,7 @@ mod measure;
 mod picture;
 mod profile;
 mod report;
+mod server;
 mod stage;
 mod statistics;
 mod worker;

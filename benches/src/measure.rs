@@ -4,7 +4,7 @@ use std::io::{Error, Result};
 use std::time::Duration;
 
 use super::family::{Cell, Side};
-use super::front::Front;
+use super::front::{Front, Setup};
 use super::load;
 use super::profile::{Profile, profile};
 use super::stage::Stage;
@@ -89,16 +89,20 @@ impl Measured {
 /// Measures `cell`.
 pub(crate) fn measure(stage: &Stage, cell: Cell, plan: Plan) -> Result<Measured> {
     let upstream = stage.upstream(cell)?;
+    let setup = Setup {
+        family: cell.family,
+        upstream: upstream.address(),
+        cycles: None,
+    };
     let responses = cell.responses(plan.round);
-    let runs = |side: &&Side| side.is_nginx() || stage.haproxy.is_some();
-    let sides = cell.family.sides.iter().filter(runs);
-    let mut sides: Vec<_> = sides.map(|&side| MeasuredSide::new(side)).collect();
+    let sides = stage.sides(cell.family);
+    let mut sides: Vec<_> = sides.map(MeasuredSide::new).collect();
     for round in 1..=plan.rounds {
         for side in &mut sides {
             stage.interrupt.check()?;
             // A new process in each round: where its memory happens to lie
             // makes one faster than another, for as long as it lives.
-            let front = Front::start(side.side, stage, &upstream, cell)?;
+            let front = Front::start(side.side, stage, setup)?;
             warm_up(&front, cell, responses)?;
             measure_round(&front, cell, responses, side)?;
             if round == plan.rounds {

@@ -135,7 +135,7 @@ fn calls(side: &MeasuredSide) -> String {
 /// Prints all cells in one table.
 pub(crate) fn print_summary(all: &[Measured]) {
     println!("\nCPU time for a response, relative to stock's:\n");
-    let rivals = &Side::ALL[1..];
+    let rivals = &Side::COMPARED[1..];
     let heads: String = rivals.iter().map(|side| format!("{side:>20}")).collect();
     println!("  {:<16}{:>14}{heads}", "", "stock, us");
     for measured in all {

@@ -13,10 +13,11 @@ use pipe_tests::peers::openssl::Certificate;
 use pipe_tests::server::Nginx;
 use tempfile::TempDir;
 
-use super::family::{Cell, FAMILIES, Side, Way};
-use super::fastcgi::FastCgi;
+use super::family::{Cell, FAMILIES, Family, Side, Way};
+use super::fastcgi;
 use super::interrupt::Interrupt;
 use super::machine::{Cores, version};
+use super::server::Server;
 
 /// Dropped from top to bottom: the files last.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Stage {
     pub(crate) cores: Cores,
     pub(crate) certificate: Certificate,
     pub(crate) haproxy: Option<String>,
+    /// Whether this project's nginx has a bound on what a response gets in a turn.
+    bounds: bool,
     pub(crate) interrupt: Interrupt,
     dir: TempDir,
 }
@@ -35,7 +38,7 @@ pub(crate) struct Stage {
 pub(crate) enum Upstream {
     /// nginx's static files.
     Http(SocketAddr),
-    FastCgi(FastCgi),
+    FastCgi(Server),
 }
 
 impl Upstream {
@@ -60,6 +63,7 @@ impl Stage {
         Ok(Self {
             origin: origin(&binaries.stock, &bodies)?,
             certificate: Certificate::create(dir.path())?,
+            bounds: bounds(&binaries.ours),
             binaries,
             cores,
             haproxy,
@@ -71,14 +75,24 @@ impl Stage {
     pub(crate) fn upstream(&self, cell: Cell) -> Result<Upstream> {
         Ok(match cell.family.way {
             Way::Proxy | Way::Cache => Upstream::Http(self.origin.address()),
-            Way::FastCgi => Upstream::FastCgi(FastCgi::start(cell.size)?),
+            Way::FastCgi => Upstream::FastCgi(fastcgi::start(cell.size)?),
         })
+    }
+
+    /// The sides of this family that can be measured here.
+    pub(crate) fn sides(&self, family: &Family) -> impl Iterator<Item = Side> {
+        let runs = |side: &Side| match side {
+            Side::Haproxy | Side::Splicing => self.haproxy.is_some(),
+            Side::Unbounded => self.bounds,
+            _ => true,
+        };
+        family.sides.iter().copied().filter(runs)
     }
 
     /// The nginx of a side.
     pub(crate) fn nginx(&self, side: Side) -> &Path {
         match side {
-            Side::Ours | Side::Unlent => &self.binaries.ours,
+            Side::Ours | Side::Unlent | Side::Unbounded => &self.binaries.ours,
             _ => &self.binaries.stock,
         }
     }
@@ -97,6 +111,11 @@ fn create_bodies(dir: &Path) -> Result<()> {
         File::create(dir.join(cell.body()))?.set_len(cell.size)?;
     }
     Ok(())
+}
+
+/// Whether an nginx knows the directive that [`Side::Unbounded`] needs.
+fn bounds(binary: &Path) -> bool {
+    Nginx::test(binary, |conf| conf.http += "event_pipe_max_chunk 0;").is_ok()
 }
 
 fn origin(binary: &Path, bodies: &Path) -> Result<Nginx> {

@@ -36,14 +36,14 @@ pub(crate) fn fetch(server: SocketAddr, cell: Cell, clients: u64, responses: u64
 }
 
 /// A connection that is kept from one response to the next.
-struct Connection {
+pub(crate) struct Connection {
     socket: Socket,
     pace: Option<u64>,
     waste: Vec<MaybeUninit<u8>>,
 }
 
 impl Connection {
-    fn open(server: SocketAddr, pace: Option<u64>) -> Result<Self> {
+    pub(crate) fn open(server: SocketAddr, pace: Option<u64>) -> Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         let gulp = match pace {
             Some(_) => SIP,
@@ -62,13 +62,13 @@ impl Connection {
         })
     }
 
-    fn fetch(&mut self, cell: Cell) -> Result<()> {
+    pub(crate) fn fetch(&mut self, cell: Cell) -> Result<()> {
         let request = format!("GET /{} HTTP/1.1\r\nHost: bench\r\n\r\n", cell.body());
         let start = Instant::now();
         self.socket.write_all(request.as_bytes())?;
         let mut received = self.read_head(cell.size)?;
         while received < cell.size {
-            self.rest(start, received);
+            rest(self.pace, start, received);
             received += self.discard(cell.size - received)?;
         }
         match received == cell.size {
@@ -106,13 +106,13 @@ impl Connection {
             .recv_with_flags(&mut self.waste[..most], flags)?;
         Ok(some(got)? as u64)
     }
+}
 
-    /// Waits until so much may have been read.
-    fn rest(&self, start: Instant, received: u64) {
-        if let Some(pace) = self.pace {
-            let due = Duration::from_secs_f64(received as f64 / pace as f64);
-            thread::sleep(due.saturating_sub(start.elapsed()));
-        }
+/// Waits until so many bytes are due, at a pace of bytes in a second.
+pub(crate) fn rest(pace: Option<u64>, start: Instant, bytes: u64) {
+    if let Some(pace) = pace {
+        let due = Duration::from_secs_f64(bytes as f64 / pace as f64);
+        thread::sleep(due.saturating_sub(start.elapsed()));
     }
 }
 

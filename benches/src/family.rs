@@ -127,7 +127,7 @@ pub(crate) struct Family {
     pub(crate) pace: Option<u64>,
     /// What the kernel is asked to hold for a client with a pace, so that it is
     /// seen to be slow; it holds twice as much.
-    pub(crate) held: u64,
+    pub(crate) sndbuf: u64,
     /// How many responses are under way at a time.
     pub(crate) clients: u64,
     pub(crate) sides: &'static [Side],
@@ -154,7 +154,7 @@ pub(crate) const PLAIN: Family = Family {
     buffers: DEFAULT,
     spills: false,
     pace: None,
-    held: 64 * K,
+    sndbuf: 64 * K,
     clients: 8,
     sides: &Side::COMPARED,
     sizes: ALL_SIZES,

@@ -147,7 +147,7 @@ fn configure_nginx(conf: &mut Conf, stage: &Stage, setup: Setup<'_>) {
         Speech::Http2Tls => "ssl http2".to_owned(),
     };
     if family.pace.is_some() {
-        parameters += &format!(" sndbuf={}", family.held);
+        parameters += &format!(" sndbuf={}", family.sndbuf);
     }
     conf.listen(&parameters);
     if family.speech.is_tls() {
@@ -209,7 +209,7 @@ fn haproxy_conf(
 ) -> Result<String> {
     let family = setup.family;
     let tune = match family.pace {
-        Some(_) => format!("tune.sndbuf.client {}", family.held),
+        Some(_) => format!("tune.sndbuf.client {}", family.sndbuf),
         None => String::new(),
     };
     let splice = match side {

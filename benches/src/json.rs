@@ -3,14 +3,15 @@
 use serde_json::{Map, Value, json};
 
 use super::measure::{Measured, MeasuredSide};
-use super::{Programs, machine};
+use super::{Programs, fair, machine};
 
 /// All of it as one JSON object.
-pub(crate) fn text(all: &[Measured], programs: &Programs) -> String {
+pub(crate) fn text(all: &[Measured], fair: &[fair::Measured], programs: &Programs) -> String {
     let all = json!({
         "machine": machine::describe(),
         "programs": programs.describe(),
         "cells": all.iter().map(cell).collect::<Vec<_>>(),
+        "fair": fair.iter().map(fair::json).collect::<Vec<_>>(),
     });
     format!("{all}\n")
 }

@@ -1,7 +1,9 @@
 //! The benchmark behind `cargo xtask bench`: what a response costs the worker of
-//! stock nginx, of nginx with this project's pipe, and of HAProxy.
+//! stock nginx, of nginx with this project's pipe, and of HAProxy, and how long a
+//! small request waits there beside large ones.
 
 mod client;
+mod fair;
 mod family;
 mod fastcgi;
 mod front;
@@ -29,6 +31,7 @@ use pipe_options::Bench as Options;
 use pipe_tests::build::project;
 use pipe_tests::optimised;
 
+use fair::Row;
 use family::{Cell, FAMILIES};
 use measure::{Measured, Plan};
 use stage::Stage;
@@ -47,9 +50,10 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let cells = cells(options)?;
+    check_names(options)?;
+    let (cells, rows) = (cells(options), rows(options));
     if options.list {
-        print!("{}", list(&cells));
+        print!("{}{}", list(&cells), list_rows(&rows));
         return Ok(());
     }
 
@@ -72,31 +76,65 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     };
 
     let start = Instant::now();
-    report::print_method(&stage, &programs, plan);
+    report::print_machine(&stage, &programs);
     let all = measure_all(&stage, &cells, plan)?;
-    report::print_summary(&all);
-    println!("\n{} cells in {} s", all.len(), start.elapsed().as_secs());
-    write_files(options, &all, &programs)
+    let fair = measure_fair(&stage, &rows, options.quick)?;
+    println!(
+        "\n{} cells and {} rows in {} s",
+        all.len(),
+        fair.len(),
+        start.elapsed().as_secs()
+    );
+    write_files(options, &all, &fair, &programs)
 }
 
-/// What is to be measured.
-fn cells(options: &Options) -> Result<Vec<Cell>, String> {
-    let every = |quick| FAMILIES.iter().flat_map(move |family| family.cells(quick));
-    if let Some(unknown) = options
-        .only
-        .iter()
-        .find(|name| !every(false).any(|cell| cell.is(name)))
-    {
-        return Err(format!("there is no cell {unknown} (--list names all)"));
+/// Refuses the name of what is not there.
+fn check_names(options: &Options) -> Result<(), String> {
+    let is_known = |name: &&String| {
+        every_cell(false).any(|cell| cell.is(name)) || fair::ROWS.iter().any(|row| row.is(name))
+    };
+    match options.only.iter().find(|name| !is_known(name)) {
+        Some(unknown) => Err(format!("there is no cell {unknown} (--list names all)")),
+        None => Ok(()),
     }
-    // A cell that is asked for by its name is measured however quick the run.
-    let cells = every(false).filter(|cell| {
-        let quick = || every(true).any(|quick| quick.to_string() == cell.to_string());
-        let named = options.only.iter().any(|name| *name == cell.to_string());
-        let wanted = options.only.is_empty() || options.only.iter().any(|name| cell.is(name));
-        named || wanted && (!options.quick || quick())
-    });
-    Ok(cells.collect())
+}
+
+fn every_cell(quick: bool) -> impl Iterator<Item = Cell> {
+    FAMILIES.iter().flat_map(move |family| family.cells(quick))
+}
+
+/// The cells that are to be measured.
+fn cells(options: &Options) -> Vec<Cell> {
+    let wanted = |cell: &Cell| {
+        let quick = || every_cell(true).any(|quick| quick.to_string() == cell.to_string());
+        is_wanted(options, &cell.to_string(), |name| cell.is(name), quick)
+    };
+    every_cell(false).filter(wanted).collect()
+}
+
+/// The rows that are to be measured.
+fn rows(options: &Options) -> Vec<&'static Row> {
+    let wanted = |row: &&Row| {
+        is_wanted(
+            options,
+            &row.to_string(),
+            |name| row.is(name),
+            || row.is_quick(),
+        )
+    };
+    fair::ROWS.iter().filter(wanted).collect()
+}
+
+/// What is asked for by its name is measured however quick the run.
+fn is_wanted(
+    options: &Options,
+    name: &str,
+    is: impl Fn(&str) -> bool,
+    quick: impl Fn() -> bool,
+) -> bool {
+    let named = options.only.iter().any(|only| only == name);
+    let wanted = options.only.is_empty() || options.only.iter().any(|only| is(only));
+    named || wanted && (!options.quick || quick())
 }
 
 fn list(cells: &[Cell]) -> String {
@@ -110,8 +148,20 @@ fn list(cells: &[Cell]) -> String {
     text
 }
 
+fn list_rows(rows: &[&Row]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let names: String = rows.iter().map(|row| format!("  {row}\n")).collect();
+    format!("{}: {}\n{names}", fair::NAME, fair::TITLE)
+}
+
 fn measure_all(stage: &Stage, cells: &[Cell], plan: Plan) -> Result<Vec<Measured>, String> {
     let mut all: Vec<Measured> = Vec::new();
+    if cells.is_empty() {
+        return Ok(all);
+    }
+    report::print_method(stage, plan);
     for &cell in cells {
         let last = all.last().map(|measured| measured.cell.family.name);
         if last != Some(cell.family.name) {
@@ -122,16 +172,42 @@ fn measure_all(stage: &Stage, cells: &[Cell], plan: Plan) -> Result<Vec<Measured
         report::print_cell(&measured);
         all.push(measured);
     }
+    report::print_summary(&all);
+    Ok(all)
+}
+
+fn measure_fair(
+    stage: &Stage,
+    rows: &[&'static Row],
+    quick: bool,
+) -> Result<Vec<fair::Measured>, String> {
+    let mut all = Vec::new();
+    if rows.is_empty() {
+        return Ok(all);
+    }
+    let plan = match quick {
+        true => fair::Plan::QUICK,
+        false => fair::Plan::FULL,
+    };
+    fair::print_method(plan);
+    for &row in rows {
+        let measured = fair::measure(stage, row, plan);
+        let measured = measured.map_err(|error| format!("{row}: {error}"))?;
+        fair::print_row(&measured);
+        all.push(measured);
+    }
+    fair::print_summary(&all);
     Ok(all)
 }
 
 fn write_files(
     options: &Options,
     all: &[Measured],
+    fair: &[fair::Measured],
     programs: &Programs,
 ) -> Result<(), Box<dyn Error>> {
     if let Some(file) = &options.json {
-        write(file, &json::text(all, programs))?;
+        write(file, &json::text(all, fair, programs))?;
     }
     let pictured: Vec<_> = all
         .iter()

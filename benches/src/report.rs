@@ -12,14 +12,21 @@ const RARE: f64 = 0.005;
 
 const GIB: f64 = (1u64 << 30) as f64;
 
-/// Prints how it is measured, and on what.
-pub(crate) fn print_method(stage: &Stage, programs: &Programs, plan: Plan) {
+/// Prints what is measured, and on what.
+pub(crate) fn print_machine(stage: &Stage, programs: &Programs) {
     println!(
         "Machine: {}, load {:.1}",
         machine::describe(),
         machine::load()
     );
     println!("Programs: {}", programs.describe());
+    if stage.haproxy.is_none() {
+        println!("HAProxy skipped: haproxy is not installed");
+    }
+}
+
+/// Prints how cells are measured.
+pub(crate) fn print_method(stage: &Stage, plan: Plan) {
     println!(
         "
 All sides run in turn, {} rounds of each. For a round a new process is started
@@ -40,9 +47,6 @@ A difference that is smaller than the brackets are wide is none. What else runs
 on the machine widens them.",
         plan.rounds, stage.cores.worker, stage.cores.others
     );
-    if stage.haproxy.is_none() {
-        println!("\nHAProxy skipped: haproxy is not installed");
-    }
 }
 
 /// Prints what one cell gave.

@@ -35,6 +35,15 @@ impl Spread {
     }
 }
 
+/// What so large a share of these values, of which there must be one at least,
+/// does not exceed.
+pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = (sorted.len() as f64 * share).ceil() as usize;
+    sorted[place.clamp(1, sorted.len()) - 1]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +53,14 @@ mod tests {
         let odd = Spread::of(&[3.0, 1.0, 9.0]);
         assert_eq!((odd.median, odd.lowest, odd.highest), (3.0, 1.0, 9.0));
         assert_eq!(Spread::of(&[4.0, 1.0, 2.0, 9.0]).median, 3.0);
+    }
+
+    #[test]
+    fn finds_quantiles() {
+        let values: Vec<f64> = (1..=200).map(f64::from).collect();
+        assert_eq!(quantile(&values, 0.5), 100.0);
+        assert_eq!(quantile(&values, 0.99), 198.0);
+        assert_eq!(quantile(&[7.0], 0.5), 7.0);
     }
 
     #[test]

@@ -18,11 +18,16 @@ use super::worker::Worker;
 /// The name of the cache's folder.
 const CACHE: &str = "cache";
 
+/// The small body.
+pub(crate) const SMALL_BODY: &str = "1k";
+
 /// What a program is set up for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup<'a> {
     pub(crate) family: &'a Family,
     pub(crate) upstream: SocketAddr,
+    /// The upstream of small bodies, if that is another one.
+    pub(crate) small: Option<SocketAddr>,
     /// Takes the time of the cycles of nginx's worker, if that is wanted.
     pub(crate) cycles: Option<&'a Cycles>,
 }
@@ -107,6 +112,19 @@ impl Front {
     }
 }
 
+fn upstream(name: &str, address: SocketAddr) -> String {
+    format!(
+        "
+        upstream {name} {{
+            server {address};
+            keepalive 32;
+            keepalive_requests 100000000;
+            keepalive_timeout 1h;
+        }}
+        "
+    )
+}
+
 /// What this project's pipe is told on this side.
 fn own_directives(side: Side) -> &'static str {
     match side {
@@ -124,19 +142,8 @@ fn configure_nginx(conf: &mut Conf, stage: &Stage, setup: Setup<'_>) {
     // Two for each client; never fewer than nginx's own choice.
     let connections = (4 * family.clients).max(512);
     conf.events = format!("worker_connections {connections};");
-    conf.http = format!(
-        "
-        error_log error.log error;
-        keepalive_requests 100000000;
-        upstream origin {{
-            server {};
-            keepalive 32;
-            keepalive_requests 100000000;
-            keepalive_timeout 1h;
-        }}
-        ",
-        setup.upstream
-    );
+    conf.http = "error_log error.log error;\nkeepalive_requests 100000000;\n".to_owned();
+    conf.http += &upstream("origin", setup.upstream);
     if family.way == Way::Cache {
         conf.http += &format!("proxy_cache_path {CACHE} keys_zone=bench:64m use_temp_path=off;");
     }
@@ -155,33 +162,41 @@ fn configure_nginx(conf: &mut Conf, stage: &Stage, setup: Setup<'_>) {
     }
     conf.server += &format!(
         "location / {{\n{}\n{}\n}}\n",
-        pass(family.way),
+        pass(family.way, "origin"),
         buffers(family)
     );
+    if let Some(small) = setup.small {
+        pass_small(conf, small);
+    }
 }
 
-fn pass(way: Way) -> &'static str {
+fn pass_small(conf: &mut Conf, address: SocketAddr) {
+    conf.http += &upstream("small", address);
+    let pass = pass(Way::Proxy, "small");
+    conf.server += &format!("location = /{SMALL_BODY} {{\n{pass}\n}}\n");
+}
+
+fn pass(way: Way, upstream: &str) -> String {
+    let proxy = format!(
+        "proxy_pass http://{upstream};
+         proxy_http_version 1.1;
+         proxy_set_header Connection '';"
+    );
     match way {
-        Way::Proxy => {
-            "proxy_pass http://origin;
-             proxy_http_version 1.1;
-             proxy_set_header Connection '';"
-        }
+        Way::Proxy => proxy,
         // No two requests have the same id, so that each is a miss.
         Way::Cache => {
-            "proxy_pass http://origin;
-             proxy_http_version 1.1;
-             proxy_set_header Connection '';
-             proxy_cache bench;
-             proxy_cache_key $request_id;
-             proxy_cache_valid 200 1h;"
+            proxy
+                + "proxy_cache bench;
+                   proxy_cache_key $request_id;
+                   proxy_cache_valid 200 1h;"
         }
-        Way::FastCgi => {
-            "fastcgi_pass origin;
+        Way::FastCgi => format!(
+            "fastcgi_pass {upstream};
              fastcgi_keep_conn on;
              fastcgi_param REQUEST_METHOD $request_method;
              fastcgi_param REQUEST_URI $request_uri;"
-        }
+        ),
     }
 }
 
@@ -225,6 +240,14 @@ fn haproxy_conf(
         (true, false) => "proto h2",
         (true, true) => "alpn h2",
     };
+    let small = match setup.small {
+        Some(address) => format!("backend small\n    server small {address}\n"),
+        None => String::new(),
+    };
+    let choose = match setup.small {
+        Some(_) => format!("use_backend small if {{ path /{SMALL_BODY} }}"),
+        None => String::new(),
+    };
     Ok(format!(
         "global
     nbthread 1
@@ -235,14 +258,15 @@ defaults
     timeout connect 1m
     timeout client 1m
     timeout server 1m
+    http-reuse always
     {splice}
 frontend front
     bind {address} {certificate} {protocol}
+    {choose}
     default_backend back
 backend back
-    http-reuse always
     server origin {}
-",
+{small}",
         setup.upstream
     ))
 }

@@ -92,6 +92,7 @@ pub(crate) fn measure(stage: &Stage, cell: Cell, plan: Plan) -> Result<Measured>
     let setup = Setup {
         family: cell.family,
         upstream: upstream.address(),
+        small: None,
         cycles: None,
     };
     let responses = cell.responses(plan.round);

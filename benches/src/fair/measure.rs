@@ -7,21 +7,23 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pipe_tests::cycles::Cycles;
+use pipe_tests::server::wait;
 
 use super::super::client::Connection;
 use super::super::family::{Cell, Side};
 use super::super::front::{Front, Setup};
 use super::super::machine::hurry;
+use super::super::server::Server;
 use super::super::stage::Stage;
 use super::Row;
-use super::origin::Origin;
+use super::origin::{self, Origin};
 
 /// How thoroughly a row is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) rounds: u32,
-    /// In so much time the downloads begin, one after the other; they have as
-    /// much again before anything is measured.
+    /// In so much time the downloads begin, one after the other; when the last
+    /// has begun, they have as much again before anything is measured.
     start: Duration,
     /// For so long it is measured.
     pub(crate) round: Duration,
@@ -90,31 +92,92 @@ pub(crate) fn measure(stage: &Stage, row: &'static Row, plan: Plan) -> Result<Me
 }
 
 fn round(stage: &Stage, row: &'static Row, side: Side, plan: Plan) -> Result<Round> {
-    let origin = Origin::start(row.pace())?;
-    let cycles = side.is_nginx().then(Cycles::new).transpose()?;
-    let setup = Setup {
-        family: &row.traffic,
-        upstream: origin.address(),
-        cycles: cycles.as_ref(),
-    };
-    let front = Front::start(side, stage, setup)?;
-    let (address, over) = (front.address, &AtomicBool::new(false));
+    let scene = Scene::set_up(stage, row, side)?;
+    let server = scene.front.address;
+    // What small requests need is there before the downloads come.
+    let mut connection = Connection::open(server, None)?;
+    connection.fetch(row.small())?;
+
+    let over = &AtomicBool::new(false);
     let clients = row.traffic.clients as u32;
     thread::scope(|scope| {
         let begin = |client| {
             let delay = plan.start * client / clients;
-            scope.spawn(move || download(address, row.download(), delay, over))
+            scope.spawn(move || download(server, row.download(), delay, over))
         };
         let downloads: Vec<_> = (0..clients).map(begin).collect();
-        thread::sleep(plan.start * 2);
-        let round = watch(&front, row, &origin, cycles.as_ref(), plan.round);
+        wait(|| scene.origin.begun() >= row.traffic.clients);
+        thread::sleep(plan.start);
+        let round = scene.watch(connection, plan.round);
         over.store(true, Ordering::Relaxed);
-        // It ends the downloads.
-        drop(front);
+        // The end of the program ends the downloads.
+        drop(scene);
         let mut outcomes = downloads.into_iter().map(|thread| thread.join());
         outcomes.try_for_each(|outcome| outcome.expect("a client does not panic"))?;
         round
     })
+}
+
+/// A program and its upstreams, for one round. Dropped from top to bottom.
+struct Scene {
+    row: &'static Row,
+    front: Front,
+    /// Of nginx.
+    cycles: Option<Cycles>,
+    origin: Origin,
+    _small: Server,
+}
+
+impl Scene {
+    fn set_up(stage: &Stage, row: &'static Row, side: Side) -> Result<Self> {
+        let (small, origin) = (origin::small()?, Origin::start(row.pace())?);
+        let cycles = side.is_nginx().then(Cycles::new).transpose()?;
+        let setup = Setup {
+            family: &row.traffic,
+            upstream: origin.address(),
+            small: Some(small.address()),
+            cycles: cycles.as_ref(),
+        };
+        Ok(Self {
+            row,
+            front: Front::start(side, stage, setup)?,
+            cycles,
+            origin,
+            _small: small,
+        })
+    }
+
+    /// Sees for so long how small requests and downloads fare.
+    fn watch(&self, connection: Connection, time: Duration) -> Result<Round> {
+        if let Some(cycles) = &self.cycles {
+            cycles.restart(self.front.worker.0)?;
+        }
+        let (start, sent) = (Instant::now(), self.origin.sent());
+        let waits = waits(connection, self.row.small(), time)?;
+        let sent = (self.origin.sent() - sent) as f64;
+        Ok(Round {
+            waits,
+            rate: sent / 1e6 / start.elapsed().as_secs_f64(),
+            cycle: self.cycles.as_ref().map(cycle).transpose()?,
+        })
+    }
+}
+
+/// Asks again and again for so long; returns how long each response took.
+fn waits(mut connection: Connection, cell: Cell, time: Duration) -> Result<Vec<f64>> {
+    let ask = move || {
+        hurry();
+        let start = Instant::now();
+        let mut waits = Vec::new();
+        while start.elapsed() < time {
+            let asked = Instant::now();
+            connection.fetch(cell)?;
+            waits.push(milliseconds(asked.elapsed()));
+        }
+        Ok(waits)
+    };
+    // Only this thread is to hurry.
+    thread::scope(|scope| scope.spawn(ask).join().expect("a client does not panic"))
 }
 
 /// Downloads again and again until all is over, which is no error.
@@ -131,46 +194,6 @@ fn download(server: SocketAddr, cell: Cell, delay: Duration, over: &AtomicBool) 
         true => Ok(()),
         false => outcome,
     }
-}
-
-/// Sees how small requests and downloads fare for so long.
-fn watch(
-    front: &Front,
-    row: &'static Row,
-    origin: &Origin,
-    cycles: Option<&Cycles>,
-    time: Duration,
-) -> Result<Round> {
-    if let Some(cycles) = cycles {
-        cycles.restart(front.worker.0)?;
-    }
-    let (start, sent) = (Instant::now(), origin.sent());
-    let waits = waits(front.address, row.small(), time)?;
-    let rate = (origin.sent() - sent) as f64 / 1e6 / start.elapsed().as_secs_f64();
-    Ok(Round {
-        waits,
-        rate,
-        cycle: cycles.map(cycle).transpose()?,
-    })
-}
-
-/// Asks again and again for so long, on one connection; returns how long each
-/// response took.
-fn waits(server: SocketAddr, cell: Cell, time: Duration) -> Result<Vec<f64>> {
-    let ask = || {
-        hurry();
-        let mut connection = Connection::open(server, None)?;
-        let start = Instant::now();
-        let mut waits = Vec::new();
-        while start.elapsed() < time {
-            let asked = Instant::now();
-            connection.fetch(cell)?;
-            waits.push(milliseconds(asked.elapsed()));
-        }
-        Ok(waits)
-    };
-    // Only this thread is to hurry.
-    thread::scope(|scope| scope.spawn(ask).join().expect("a client does not panic"))
 }
 
 fn cycle(cycles: &Cycles) -> Result<Cycle> {

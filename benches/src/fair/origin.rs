@@ -1,5 +1,5 @@
-//! The upstream of small requests and of large downloads, which can hold the
-//! downloads to a pace.
+//! The upstreams: one of small requests, and one of large downloads, which can
+//! hold them to a pace.
 
 use std::io::{BufRead, BufReader, Error, Result, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,22 +16,44 @@ use super::SMALL;
 /// The most that is sent at a time.
 static PART: [u8; 64 * K as usize] = [0; 64 * K as usize];
 
-/// The server; it listens until this is dropped.
+/// Starts the upstream of small requests. It answers at once, whatever the
+/// downloads keep its core busy with: only the worker is to be waited for.
+pub(super) fn small() -> Result<Server> {
+    Server::start(|stream| {
+        hurry();
+        serve(stream, |_| send_small(stream))
+    })
+}
+
+/// The upstream of downloads; it listens until this is dropped.
 #[derive(Debug)]
 pub(super) struct Origin {
     server: Server,
-    sent: Arc<AtomicU64>,
+    downloads: Arc<Downloads>,
+}
+
+/// How the downloads are sent, and what has been sent of all.
+#[derive(Debug)]
+struct Downloads {
+    pace: Option<u64>,
+    begun: AtomicU64,
+    sent: AtomicU64,
 }
 
 impl Origin {
     /// Sends so many bytes in a second for each download; none is as many as
     /// are read.
     pub(super) fn start(pace: Option<u64>) -> Result<Self> {
-        let sent = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&sent);
+        let downloads = Arc::new(Downloads {
+            pace,
+            begun: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+        });
+        let sender = Arc::clone(&downloads);
+        let send = move |stream: &TcpStream| serve(stream, |size| sender.send(stream, size));
         Ok(Self {
-            server: Server::start(move |stream| serve(stream, pace, &counter))?,
-            sent,
+            server: Server::start(send)?,
+            downloads,
         })
     }
 
@@ -39,26 +61,57 @@ impl Origin {
         self.server.address()
     }
 
+    /// How many downloads have begun so far.
+    pub(super) fn begun(&self) -> u64 {
+        self.downloads.begun.load(Ordering::Relaxed)
+    }
+
     /// The bytes sent so far, for all downloads.
     pub(super) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+        self.downloads.sent.load(Ordering::Relaxed)
     }
 }
 
-/// Answers the requests of one connection.
-fn serve(stream: &TcpStream, pace: Option<u64>, sent: &AtomicU64) -> Result<()> {
+impl Downloads {
+    fn send(&self, mut stream: &TcpStream, size: u64) -> Result<()> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        stream.write_all(head(size).as_bytes())?;
+        let start = Instant::now();
+        let mut sent = 0;
+        while sent < size {
+            rest(self.pace, start, sent);
+            let part = (size - sent).min(PART.len() as u64);
+            stream.write_all(&PART[..part as usize])?;
+            sent += part;
+            self.sent.fetch_add(part, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+fn send_small(mut stream: &TcpStream) -> Result<()> {
+    let mut answer = head(SMALL).into_bytes();
+    answer.extend(&PART[..SMALL as usize]);
+    stream.write_all(&answer)
+}
+
+fn head(size: u64) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n")
+}
+
+/// Has the requests of one connection answered, each with a body of the size
+/// that it asks for.
+fn serve(stream: &TcpStream, mut answer: impl FnMut(u64) -> Result<()>) -> Result<()> {
     stream.set_nodelay(true)?;
-    let mut requests = BufReader::new(stream).lines();
-    while let Some(request) = requests.next().transpose()? {
-        for line in requests.by_ref() {
-            if line?.is_empty() {
-                break;
-            }
-        }
-        match size(&request).ok_or_else(|| Error::other(request))? {
-            SMALL => send_small(stream)?,
-            size => send_download(stream, size, pace, sent)?,
-        }
+    let mut lines = BufReader::new(stream).lines();
+    while let Some(request) = lines.next().transpose()? {
+        // The rest of the header, up to an empty line.
+        while lines
+            .next()
+            .transpose()?
+            .is_some_and(|line| !line.is_empty())
+        {}
+        answer(size(&request).ok_or_else(|| Error::other(request))?)?;
     }
     Ok(())
 }
@@ -71,36 +124,6 @@ fn size(request: &str) -> Option<u64> {
         (_, Some(number)) => Some(number.parse::<u64>().ok()? * M),
         _ => None,
     }
-}
-
-/// At once, whatever the downloads keep this core busy with: only the worker is
-/// to be waited for.
-fn send_small(mut stream: &TcpStream) -> Result<()> {
-    hurry();
-    let head = "HTTP/1.1 200 OK\r\nCache-Control: no-store";
-    let mut answer = format!("{head}\r\nContent-Length: {SMALL}\r\n\r\n").into_bytes();
-    answer.extend(&PART[..SMALL as usize]);
-    stream.write_all(&answer)
-}
-
-fn send_download(
-    mut stream: &TcpStream,
-    size: u64,
-    pace: Option<u64>,
-    sent: &AtomicU64,
-) -> Result<()> {
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
-    stream.write_all(head.as_bytes())?;
-    let start = Instant::now();
-    let mut done = 0;
-    while done < size {
-        rest(pace, start, done);
-        let part = (size - done).min(PART.len() as u64);
-        stream.write_all(&PART[..part as usize])?;
-        done += part;
-        sent.fetch_add(part, Ordering::Relaxed);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

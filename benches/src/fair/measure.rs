@@ -18,6 +18,10 @@ use super::super::stage::Stage;
 use super::Row;
 use super::origin::{self, Origin};
 
+/// Between a response and the next small request: without it they would keep
+/// the downloads from their core, and most would come while the worker is idle.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// How thoroughly a row is measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
@@ -173,6 +177,7 @@ fn waits(mut connection: Connection, cell: Cell, time: Duration) -> Result<Vec<f
             let asked = Instant::now();
             connection.fetch(cell)?;
             waits.push(milliseconds(asked.elapsed()));
+            thread::sleep(PAUSE);
         }
         Ok(waits)
     };

@@ -14,7 +14,10 @@ use super::super::server::Server;
 use super::SMALL;
 
 /// The most that is sent at a time.
-static PART: [u8; 64 * K as usize] = [0; 64 * K as usize];
+static PART: [u8; M as usize] = [0; M as usize];
+
+/// The same at a pace: small, so that it comes evenly.
+const PACED_PART: u64 = 64 * K;
 
 /// Starts the upstream of small requests. It answers at once, whatever the
 /// downloads keep its core busy with: only the worker is to be waited for.
@@ -76,11 +79,15 @@ impl Downloads {
     fn send(&self, mut stream: &TcpStream, size: u64) -> Result<()> {
         self.begun.fetch_add(1, Ordering::Relaxed);
         stream.write_all(head(size).as_bytes())?;
+        let most = match self.pace {
+            Some(_) => PACED_PART,
+            None => PART.len() as u64,
+        };
         let start = Instant::now();
         let mut sent = 0;
         while sent < size {
             rest(self.pace, start, sent);
-            let part = (size - sent).min(PART.len() as u64);
+            let part = (size - sent).min(most);
             stream.write_all(&PART[..part as usize])?;
             sent += part;
             self.sent.fetch_add(part, Ordering::Relaxed);

@@ -36,8 +36,8 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) const FULL: Self = Self {
         rounds: 5,
-        start: Duration::from_millis(400),
-        round: Duration::from_secs(2),
+        start: Duration::from_millis(300),
+        round: Duration::from_secs(1),
     };
 
     pub(crate) const QUICK: Self = Self {

@@ -38,7 +38,7 @@ pub(crate) enum Side {
     Ours,
     /// The same, with nothing but the memory that stock has.
     Unlent,
-    /// This project's, without a bound on what a response gets in a turn.
+    /// This project's, without a limit on what its pipes move in a cycle of events.
     Unbounded,
     /// HAProxy, which copies.
     Haproxy,

@@ -42,6 +42,6 @@ fn side(measured: &MeasuredSide) -> Value {
 }
 
 /// To three decimals, which is more than is sure.
-fn rounded(value: &f64) -> f64 {
+pub(crate) fn rounded(value: &f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }

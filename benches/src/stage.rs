@@ -27,8 +27,6 @@ pub(crate) struct Stage {
     pub(crate) cores: Cores,
     pub(crate) certificate: Certificate,
     pub(crate) haproxy: Option<String>,
-    /// Whether this project's nginx has a bound on what a response gets in a turn.
-    bounds: bool,
     pub(crate) interrupt: Interrupt,
     dir: TempDir,
 }
@@ -63,7 +61,6 @@ impl Stage {
         Ok(Self {
             origin: origin(&binaries.stock, &bodies)?,
             certificate: Certificate::create(dir.path())?,
-            bounds: bounds(&binaries.ours),
             binaries,
             cores,
             haproxy,
@@ -81,11 +78,7 @@ impl Stage {
 
     /// The sides of this family that can be measured here.
     pub(crate) fn sides(&self, family: &Family) -> impl Iterator<Item = Side> {
-        let runs = |side: &Side| match side {
-            Side::Haproxy | Side::Splicing => self.haproxy.is_some(),
-            Side::Unbounded => self.bounds,
-            _ => true,
-        };
+        let runs = |side: &Side| side.is_nginx() || self.haproxy.is_some();
         family.sides.iter().copied().filter(runs)
     }
 
@@ -111,11 +104,6 @@ fn create_bodies(dir: &Path) -> Result<()> {
         File::create(dir.join(cell.body()))?.set_len(cell.size)?;
     }
     Ok(())
-}
-
-/// Whether an nginx knows the directive that [`Side::Unbounded`] needs.
-fn bounds(binary: &Path) -> bool {
-    Nginx::test(binary, |conf| conf.http += "event_pipe_max_chunk 0;").is_ok()
 }
 
 fn origin(binary: &Path, bodies: &Path) -> Result<Nginx> {

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::super::family::Side;
+use super::super::json::rounded;
 use super::super::statistics::{Spread, quantile};
 use super::measure::{Measured, MeasuredSide, Plan, Round};
-use super::{NAME, TITLE, TOTAL};
+use super::{NAME, SIDES, TITLE, TOTAL};
 
 /// One figure of a round.
 struct Figure {
@@ -88,7 +89,8 @@ pub(crate) fn print_method(plan: Plan) {
 All sides run in turn, {} rounds of {} ms each, and a new process for a round.
 One client asks for a body of 1k again and again, on a connection that is kept.
 It and its upstream go before all else on their core, so that it is the worker
-that they wait for. Held downloads get {} MB/s in all, on all sides.
+that they wait for. Held downloads get {} MB/s in all, on all sides. Unbounded
+is this pipe with event_pipe_max_chunk 0.
 
 wait       from a request to the end of its response
 downloads  what upstream sends for them
@@ -117,10 +119,7 @@ pub(crate) fn print_row(measured: &Measured) {
 /// Prints all rows in one table.
 pub(crate) fn print_summary(all: &[Measured]) {
     println!("\nThe 99th percentile of what a small request waits, in ms:\n");
-    let heads: String = super::SIDES
-        .iter()
-        .map(|side| format!("{side:>18}"))
-        .collect();
+    let heads: String = SIDES.iter().map(|side| format!("{side:>18}")).collect();
     println!("  {:<16}{heads}", "");
     for measured in all {
         let column = |wanted: &Side| {
@@ -129,7 +128,7 @@ pub(crate) fn print_summary(all: &[Measured]) {
             let text = side.map_or(String::new(), |side| P99.text(measured, side));
             format!("{text:>18}")
         };
-        let columns: String = super::SIDES.iter().map(column).collect();
+        let columns: String = SIDES.iter().map(column).collect();
         println!("{}", format!("  {:<16}{columns}", measured.row).trim_end());
     }
 }
@@ -146,7 +145,8 @@ pub(crate) fn json(measured: &Measured) -> Value {
 fn side(side: &MeasuredSide) -> Value {
     let mut object = json!({ "side": side.side.to_string() });
     for figure in FIGURES {
-        object[figure.key] = figure.values(side).into();
+        let values = figure.values(side);
+        object[figure.key] = values.iter().map(rounded).collect();
     }
     object
 }

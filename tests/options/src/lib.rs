@@ -37,8 +37,8 @@ NGX_STOCK and NGX_OURS name binaries to measure instead of those that are built:
 the same one twice shows what the machine's noise alone makes of it."
 )]
 pub struct Bench {
-    /// Fewer sizes and shorter rounds: about 2 minutes (all of it takes 20 to
-    /// 30, on a machine with nothing else to do)
+    /// Fewer sizes and shorter rounds: about 3 minutes (all of it takes 25 to
+    /// 40, on a machine with nothing else to do)
     #[arg(long)]
     pub quick: bool,
     /// Show as well what the worker spends its time on, by perf

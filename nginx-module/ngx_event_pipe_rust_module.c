@@ -85,6 +85,24 @@ const struct {
 };
 
 
+#if defined(__i386__)
+
+/*
+ * Rust's support code for i386 refers to this function, which is called only
+ * when something unwinds, and nothing does.  Another Rust library in the same
+ * nginx may bring its own.
+ */
+
+void rust_eh_personality(void);
+
+__attribute__((weak)) void
+rust_eh_personality(void)
+{
+}
+
+#endif
+
+
 static ngx_event_t  ngx_event_pipe_end_cycle;
 
 

@@ -511,7 +511,7 @@ impl World {
         let state = self.state();
         self.trace.push(Event::State(Box::new(state)));
         self.check_given_up_for_client();
-        let has_waited = self.see_wait(from);
+        let has_waited = self.see_wait(from, has_written);
         if rc == n::NGX_OK as isize {
             self.check();
             if !has_waited {

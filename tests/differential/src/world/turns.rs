@@ -91,6 +91,8 @@ pub(super) struct Turn {
     patience: usize,
     /// What the pipe has waited for has come.
     is_served: bool,
+    /// The pipe was told to send, and had to wait.
+    owes_write: bool,
     /// The request has ended meanwhile.
     pub(super) has_ended: bool,
     /// How often, and for how long, the pipe has waited.
@@ -128,7 +130,7 @@ impl World {
 
     /// Whether a turn sends first: it is told to, or was when it had to wait.
     pub(super) fn sends_first(&self, do_write: bool) -> bool {
-        do_write || self.extra.turn.before.owes_write
+        do_write || self.extra.turn.owes_write
     }
 
     /// Before something is received.
@@ -157,7 +159,7 @@ impl World {
 
     /// After a call that has begun at `from` in the trace. Tells whether the pipe has
     /// done nothing, for others to move first.
-    pub(super) fn see_wait(&mut self, from: usize) -> bool {
+    pub(super) fn see_wait(&mut self, from: usize, sends_first: bool) -> bool {
         let me: *mut Self = self;
         let view = self.extra.view();
         let was_queued = worker(|worker| worker.order.contains(&me));
@@ -183,6 +185,7 @@ impl World {
         if has_waited {
             self.check_waits_for_others();
         }
+        self.extra.turn.owes_write = has_waited && sends_first;
         has_waited
     }
 
@@ -219,9 +222,6 @@ impl World {
 
         if may_read && has_room && !self.extra.is_held && !view.is_queued && view.loan == 0 {
             self.wrong("upstream has more, and nobody is to read it");
-        }
-        if view.owes_write && !view.is_queued {
-            self.wrong("a pipe is to send, and nobody has it send");
         }
         if view.is_queued && worker(|worker| worker.posted.is_none()) {
             self.wrong("a pipe waits for its turn, and nobody serves the queue");

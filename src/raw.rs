@@ -47,7 +47,7 @@ pub(crate) fn take<'p>(
     upstream: Connection<'p>,
     limit: off_t,
 ) -> Result<Option<Space<'p>>, Abort> {
-    if let Some(space) = borrow(p, upstream) {
+    if let Some(space) = borrow(p, upstream, limit) {
         return Ok(Some(space));
     }
 
@@ -82,10 +82,10 @@ fn take_free<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
     Some(chain)
 }
 
-/// Borrows a large buffer from the worker. A partly filled buffer comes before the loan
-/// in the chain.
-fn borrow<'p>(p: Pipe<'p>, upstream: Connection<'p>) -> Option<Space<'p>> {
-    let (loan, limit) = lend::borrow(p, upstream)?;
+/// Borrows a large buffer from the worker, to receive at most `limit` bytes into; 0 is no
+/// limit. A partly filled buffer comes before the loan in the chain.
+fn borrow<'p>(p: Pipe<'p>, upstream: Connection<'p>, limit: off_t) -> Option<Space<'p>> {
+    let (loan, room) = lend::borrow(p, upstream)?;
 
     let Some(link) = p.pool().link_to(loan) else {
         lend::give_back(p, loan);
@@ -102,7 +102,10 @@ fn borrow<'p>(p: Pipe<'p>, upstream: Connection<'p>) -> Option<Space<'p>> {
 
     Some(Space {
         chain,
-        limit,
+        limit: match limit {
+            0 => room,
+            limit => limit.min(room),
+        },
         loan: Some(loan),
     })
 }

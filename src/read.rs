@@ -169,7 +169,7 @@ fn receive<'p>(p: Pipe<'p>) -> Result<Received<'p>, Leave> {
         return Ok(Received::Enough);
     }
 
-    let Some(space) = space(p, upstream, limit)? else {
+    let Some(space) = space(p, upstream, turns::limit(p, limit))? else {
         return Ok(Received::Enough);
     };
 

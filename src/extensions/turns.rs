@@ -9,9 +9,10 @@
 //! of the worker's time, whichever is more: a write to a slow disk, or TLS, may cost
 //! more time than the bytes tell.
 //!
-//! Three kinds of pipes never wait: a pipe at the first bytes of its response, a pipe
-//! whose upstream is finished or given up, and a pipe that waits for something else,
-//! like a rate limit or a thread.
+//! Three kinds of pipes never wait: a pipe that has credit, a pipe whose upstream is
+//! finished or given up, and a pipe that waits for something else, like a rate limit or
+//! a thread. The credit is enough for a small response, or for the first bytes of a large
+//! one, and grows with time: a stream of messages does not wait behind downloads.
 //!
 //! The queue is served after the events of each cycle, so whatever has come in meanwhile
 //! goes first. At least one pipe is served in each cycle, and each turn receives at
@@ -21,11 +22,22 @@
 #![forbid(unsafe_code)]
 
 use crate::extensions::linger;
-use crate::nginx::{Abort, Cycle, Pipe, State, Worker, clock, nanoseconds, worker};
+use crate::nginx::{Abort, Cycle, Pipe, State, Worker, clock, nanoseconds, off_t, update, worker};
 
-/// How many bytes of a response are received without waiting for a turn. In tests that
-/// link the library, all sizes are small.
-const FIRST_BYTES: i64 = if cfg!(feature = "std") { 16 } else { 64 << 10 };
+/// The credit of a pipe that has received nothing yet, in bytes: for so many, the pipe
+/// does not wait. In tests that link the library, all sizes are small.
+const CREDIT: u64 = if cfg!(feature = "std") { 16 } else { 64 << 10 };
+
+/// In how many milliseconds a credit that is used up is whole again. With [`CREDIT`], a
+/// response that comes at 1 MiB/s never waits.
+const CREDIT_TIME: u64 = 64;
+
+/// The least that a read is limited to, in bytes: smaller reads cost more than they help.
+const LEAST: u64 = CREDIT / 4;
+
+/// The most bytes of credit that a pipe can have used, which are more than the pipe has:
+/// so a large response that becomes slow waits for a second at most as before.
+const DEBT: u64 = 16 * CREDIT;
 
 /// The state of a pipe whose turns are limited. (nginx: none are.)
 fn state<'p>(p: Pipe<'p>) -> Option<&'p State<'p>> {
@@ -42,6 +54,8 @@ pub(crate) fn start(p: Pipe<'_>, write: bool) -> Option<bool> {
     let turns = &state.turns;
     let write = turns.owes_write.get() || write;
     let is_served = turns.is_served.replace(false);
+
+    grow_credit(state);
 
     if !is_served && may_wait(p, state) && has_to_wait(state) {
         turns.owes_write.set(write);
@@ -66,7 +80,7 @@ fn may_wait(p: Pipe<'_>, state: &State<'_>) -> bool {
     });
 
     goes_on
-        && p.read_length() >= FIRST_BYTES
+        && !has_credit(state)
         && !p.upstream_finished()
         && !is_at_work(p)
         && state.linger.get().is_none()
@@ -95,24 +109,60 @@ fn is_enough(state: &State<'_>, moved: u64) -> bool {
 pub(crate) fn received(p: Pipe<'_>, size: isize) {
     if let Some(state) = state(p) {
         let turns = &state.turns;
+        let bytes = size.max(0).unsigned_abs() as u64;
 
         turns.reads.set(turns.reads.get().wrapping_add(1));
-        turns.received.set(moved_with(
-            turns.received.get(),
-            size.max(0).unsigned_abs() as u64,
-        ));
+        update(&turns.received, |received| moved_with(received, bytes));
+        update(&turns.used, |used| moved_with(used, bytes).min(DEBT));
     }
+}
+
+/// Whether the pipe has received so little that it need not wait.
+fn has_credit(state: &State<'_>) -> bool {
+    state.turns.used.get() < CREDIT
+}
+
+/// Gives back credit for the time since the last call of this function.
+fn grow_credit(state: &State<'_>) {
+    let now = clock();
+    let passed = now.wrapping_sub(state.turns.grown.replace(now)) as u64;
+
+    update(&state.turns.used, |used| used_after(used, passed));
+}
+
+/// How much of the credit is used `passed` milliseconds after `used` bytes of it were.
+fn used_after(used: u64, passed: u64) -> u64 {
+    used.saturating_sub(passed.saturating_mul(CREDIT) / CREDIT_TIME)
 }
 
 /// Whether the turn is over, because enough has been moved in this cycle: nothing more
 /// is received. (nginx: no.)
 pub(crate) fn is_over(p: Pipe<'_>) -> bool {
     state(p).is_some_and(|state| {
-        let may_end = state.turns.reads.get() > 0 && p.read_length() >= FIRST_BYTES;
+        let may_end = state.turns.reads.get() > 0 && !has_credit(state);
         let moved = || moved_with(worker().moved.get(), moved_in_turn(state));
 
         may_end && is_enough(state, moved())
     })
+}
+
+/// The most bytes to receive at once, which are at most `limit` if that is not 0: what may
+/// still be moved in this cycle, or the pipe's credit. (nginx: `limit`.)
+pub(crate) fn limit(p: Pipe<'_>, limit: off_t) -> off_t {
+    let Some(state) = state(p) else {
+        return limit;
+    };
+
+    let max = state.settings.max_chunk() as u64;
+    let moved = moved_with(worker().moved.get(), state.turns.received.get());
+    let credit = CREDIT.saturating_sub(state.turns.used.get());
+    let most = max.saturating_sub(moved).max(credit).max(LEAST);
+    let most = off_t::try_from(most).unwrap_or(off_t::MAX);
+
+    match limit {
+        0 => most,
+        limit => limit.min(most),
+    }
 }
 
 /// How much the pipe has moved since its turn began.
@@ -226,5 +276,23 @@ fn serve(worker: &Worker) {
         .resume_first(|state| may_serve(state, is_first))
     {
         is_first = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CREDIT, CREDIT_TIME, DEBT, used_after};
+
+    #[test]
+    fn credit_grows_with_time() {
+        assert_eq!(used_after(CREDIT, 0), CREDIT);
+        assert_eq!(used_after(CREDIT, CREDIT_TIME / 2), CREDIT / 2);
+        assert_eq!(used_after(CREDIT, CREDIT_TIME), 0);
+    }
+
+    #[test]
+    fn there_is_no_more_than_the_whole_credit() {
+        assert_eq!(used_after(10, CREDIT_TIME), 0);
+        assert_eq!(used_after(DEBT, u64::MAX), 0);
     }
 }

@@ -347,6 +347,10 @@ pub(crate) struct Turns {
     pub(crate) received: Cell<u64>,
     /// Calls of `recv_chain` in this turn.
     pub(crate) reads: Cell<u64>,
+    /// How much of its credit the pipe has used, in bytes.
+    pub(crate) used: Cell<u64>,
+    /// When credit was last given back, in milliseconds by [`clock`].
+    pub(crate) grown: Cell<ngx_msec_t>,
     /// More could be moved in this turn.
     pub(crate) is_cut: Cell<bool>,
     /// The next turn is that for which the pipe has waited.
@@ -400,6 +404,8 @@ impl<'p> State<'p> {
                 started: Cell::new(0),
                 received: Cell::new(0),
                 reads: Cell::new(0),
+                used: Cell::new(0),
+                grown: Cell::new(clock()),
                 is_cut: Cell::new(false),
                 is_served: Cell::new(false),
                 owes_write: Cell::new(false),

@@ -1,7 +1,8 @@
 //! How long the cycles of an nginx worker are: the time from when it is told of
-//! events to when it asks for new ones, in which no other event is served.
+//! events to when it asks for new ones, in which no other event is served. And how
+//! much it receives in a cycle.
 //!
-//! A library in nginx's processes (LD_PRELOAD) takes the time.
+//! A library in nginx's processes (LD_PRELOAD) takes the time, and counts.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,8 +18,9 @@ use crate::build::shared_library;
 /// Eight bins from each power of two to the next, as watch.c has them.
 const BINS: usize = 512;
 
-/// The worker, the longest cycle, and how many cycles each bin has.
-const NUMBERS: usize = 2 + BINS;
+/// The worker, the longest cycle, the most bytes of a cycle, and how many cycles each
+/// bin has.
+const NUMBERS: usize = 3 + BINS;
 
 /// The cycles of one nginx.
 #[derive(Debug)]
@@ -68,6 +70,7 @@ impl Cycles {
         let mut numbers = bytes.chunks_exact(size_of::<u64>()).map(number);
         Ok(Lengths {
             longest: Duration::from_nanos(numbers.nth(1).unwrap_or_default()),
+            most: numbers.next().unwrap_or_default(),
             counts: numbers.collect(),
         })
     }
@@ -86,6 +89,8 @@ fn number(bytes: &[u8]) -> u64 {
 pub struct Lengths {
     /// The longest one.
     pub longest: Duration,
+    /// The most bytes that were received in one, by readv(), as nginx receives bodies.
+    pub most: u64,
     counts: Vec<u64>,
 }
 
@@ -119,7 +124,11 @@ mod tests {
         // From 1024 to 1152 nanoseconds, and from 1920 to 2048.
         (counts[80], counts[87]) = (9, 1);
         let longest = Duration::from_nanos(2000);
-        let lengths = Lengths { longest, counts };
+        let lengths = Lengths {
+            longest,
+            most: 0,
+            counts,
+        };
         assert_eq!(lengths.quantile(0.9), Duration::from_nanos(1152));
         assert_eq!(lengths.quantile(1.0), longest);
     }

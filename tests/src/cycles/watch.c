@@ -2,7 +2,8 @@
 /*
  * Stands between nginx and epoll_wait() (LD_PRELOAD).  It takes the time of the
  * cycles of one worker: from the return of epoll_wait() to the next call, which
- * is how long an event may have to wait.  The figures are kept in a page of
+ * is how long an event may have to wait.  And it counts the bytes that readv()
+ * brings in a cycle, by which nginx receives bodies.  The figures are kept in a page of
  * memory, in the file that PIPE_CYCLES names.  Who measures reads them there,
  * and writes the page anew, with the worker that is meant, to begin again.
  */
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,11 +31,14 @@ struct page {
     volatile uint64_t  worker;
     /* nanoseconds */
     volatile uint64_t  longest;
+    /* bytes */
+    volatile uint64_t  most;
     volatile uint64_t  count[BINS];
 };
 
 
 static struct page  *page;
+static uint64_t      received;
 
 
 static void
@@ -93,8 +98,34 @@ count(uint64_t cycle)
         page->longest = cycle;
     }
 
+    if (received > page->most) {
+        page->most = received;
+    }
+
     power = 63 - __builtin_clzll(cycle | 8);
     page->count[power * 8 + ((cycle >> (power - 3)) & 7)]++;
+}
+
+
+ssize_t
+readv(int fd, const struct iovec *iov, int count)
+{
+    ssize_t  n;
+
+    static ssize_t  (*original)(int fd, const struct iovec *iov, int count);
+
+    if (original == NULL) {
+        original = (ssize_t (*)(int, const struct iovec *, int))
+                       dlsym(RTLD_NEXT, "readv");
+    }
+
+    n = original(fd, iov, count);
+
+    if (n > 0) {
+        received += n;
+    }
+
+    return n;
 }
 
 
@@ -115,6 +146,8 @@ epoll_wait(int ep, struct epoll_event *events, int size, int timeout)
     } else if (page->worker == self) {
         count(now() - start);
     }
+
+    received = 0;
 
     n = original(ep, events, size, timeout);
 

@@ -1,18 +1,17 @@
 //! Fair turns, `event_pipe_max_chunk`: many downloads of one worker, each of which could
 //! go on for ever.
 
-use std::fs::File;
 use std::io::{Error, Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 
 use pipe_tests::client::{Leave, Manner};
+use pipe_tests::cycles::Cycles;
 use pipe_tests::server::wait;
 use pipe_tests::upstream::{Protocol, Reply};
-use pipe_tests::{Binaries, Stage, binaries, build};
+use pipe_tests::{Binaries, Stage, binaries};
 
 /// `event_pipe_max_chunk`.
 const CHUNK: usize = 64 << 10;
@@ -23,6 +22,9 @@ const LOAN: usize = 256 << 10;
 const DOWNLOADS: usize = 6;
 const SIZE: usize = 6 << 20;
 
+/// More than all sockets hold.
+const LONG: usize = 24 << 20;
+
 /// After so much of a body, no download is at its first bytes any more.
 const FIRST: usize = 1 << 20;
 
@@ -30,20 +32,19 @@ fn path(nth: usize) -> String {
     format!("/{nth}")
 }
 
-fn body(nth: usize) -> Reply {
-    Reply::random(nth as u64 + 1, SIZE)
+fn body(nth: usize, size: usize) -> Reply {
+    Reply::random(nth as u64 + 1, size)
 }
 
-fn play(stage: &Stage) {
+/// Has a worker send all downloads at once, each of which `client` takes.
+fn with_downloads(
+    stage: &Stage,
+    size: usize,
+    client: impl Fn(usize) -> Result<()> + Sync,
+) -> Result<()> {
     for nth in 0..DOWNLOADS {
-        stage.play(&path(nth), body(nth));
+        stage.play(&path(nth), body(nth, size));
     }
-}
-
-/// Has a worker of this project send all downloads at once, each of which `client`
-/// takes.
-fn with_downloads(stage: &Stage, client: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
-    play(stage);
     thread::scope(|scope| {
         let client = &client;
         let all: Vec<_> = (0..DOWNLOADS)
@@ -56,7 +57,10 @@ fn with_downloads(stage: &Stage, client: impl Fn(usize) -> Result<()> + Sync) ->
 
 fn takes_all(stage: &Stage, nth: usize) -> Result<()> {
     let answer = stage.ask(&path(nth), Manner::FAST)?;
-    assert!(answer.body == body(nth).body.bytes(), "{nth}: another body");
+    assert!(
+        answer.body == body(nth, SIZE).body.bytes(),
+        "{nth}: another body"
+    );
     Ok(())
 }
 
@@ -81,64 +85,39 @@ fn total(stage: &Stage, name: &str) -> Result<u64> {
         .ok_or_else(|| Error::other(format!("no {name}in {text}")))
 }
 
-/// How many bytes the worker has received in a cycle of events at the most.
-struct Cycles(File);
-
-impl Cycles {
-    fn new(path: &Path) -> Result<Self> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)?;
-        file.set_len(4096)?;
-        Ok(Self(file))
-    }
-
-    fn forget(&self) -> Result<()> {
-        self.0.write_all_at(&[0; 8], 0)
-    }
-
-    fn most(&self) -> Result<u64> {
-        let mut bytes = [0; 8];
-        self.0.read_exact_at(&mut bytes, 0)?;
-        Ok(u64::from_ne_bytes(bytes))
-    }
-}
-
 /// Reads a response; when `FIRST` bytes of it have come, waits for the others.
-fn reads(address: SocketAddr, nth: usize, meet: &dyn Fn()) -> Result<()> {
+fn reads(address: SocketAddr, nth: usize, size: usize, meet: &dyn Fn()) -> Result<()> {
     let mut stream = TcpStream::connect(address)?;
     stream.write_all(format!("GET {} HTTP/1.0\r\n\r\n", path(nth)).as_bytes())?;
     let mut all = vec![0; FIRST];
     stream.read_exact(&mut all)?;
     meet();
     stream.read_to_end(&mut all)?;
-    let expected = body(nth).body.bytes();
+    let expected = body(nth, size).body.bytes();
     assert!(all.ends_with(&expected), "{nth}: another body");
     Ok(())
 }
 
 /// The most bytes that are received in a cycle of events.
 fn most_of_a_cycle(binary: &Path, directives: &str) -> Result<u64> {
-    let library = build::shared_library("tests/turns/cycles.c")?;
-    let folder = tempfile::TempDir::new()?;
-    let file = folder.path().join("cycles");
-    let cycles = Cycles::new(&file)?;
+    let cycles = Cycles::new()?;
     let stage = Stage::start(binary, |conf| {
         conf.listen("");
-        conf.env = vec![("LD_PRELOAD", library.into()), ("PIPE_CYCLES", file.into())];
-        conf.server += &format!("location / {{ proxy_pass http://peer; {directives} }}");
+        conf.env = cycles.env();
+        conf.server += &format!(
+            "location / {{ proxy_pass http://peer; proxy_max_temp_file_size 0; {directives} }}"
+        );
     })?;
     let barrier = Barrier::new(DOWNLOADS);
     let meet = || {
         if barrier.wait().is_leader() {
-            cycles.forget().expect("a file of this test");
+            let workers = stage.nginx.workers();
+            cycles.restart(workers[0]).expect("a file of this test");
         }
         barrier.wait();
     };
-    with_downloads(&stage, |nth| reads(stage.address(), nth, &meet))?;
-    let most = cycles.most()?;
+    with_downloads(&stage, LONG, |nth| reads(stage.address(), nth, LONG, &meet))?;
+    let most = cycles.lengths()?.most;
     stage.stop()?;
     Ok(most)
 }
@@ -147,9 +126,12 @@ fn most_of_a_cycle(binary: &Path, directives: &str) -> Result<u64> {
 fn no_cycle_of_events_moves_more_than_it_may() -> Result<()> {
     let Binaries { ours, .. } = binaries()?;
     let limit = (CHUNK + LOAN) as u64;
-    for protocol in ["", "proxy_buffers 64 16k;", "event_pipe_lend 0;"] {
-        let most = most_of_a_cycle(&ours, &format!("event_pipe_max_chunk {CHUNK}; {protocol}"))?;
-        assert!(most <= limit, "{protocol}: {most} bytes in a cycle");
+    for other in ["", "proxy_buffers 64 16k;", "event_pipe_lend 0;"] {
+        let most = most_of_a_cycle(&ours, &format!("event_pipe_max_chunk {CHUNK}; {other}"))?;
+        assert!(
+            (1..=limit).contains(&most),
+            "{other}: {most} bytes in a cycle"
+        );
     }
     Ok(())
 }
@@ -159,13 +141,13 @@ fn all_get_on_and_waits_are_counted() -> Result<()> {
     let Binaries { ours, .. } = binaries()?;
     for chunk in ["1", "16k", "512k"] {
         let stage = start(&ours, &format!("event_pipe_max_chunk {chunk};"))?;
-        with_downloads(&stage, |nth| takes_all(&stage, nth))?;
+        with_downloads(&stage, SIZE, |nth| takes_all(&stage, nth))?;
         assert!(total(&stage, "cut_turns")? > 0, "{chunk}: nobody waits");
         stage.stop()?;
     }
     for off in ["event_pipe_max_chunk 0;", "event_pipe_extensions off;"] {
         let stage = start(&ours, off)?;
-        with_downloads(&stage, |nth| takes_all(&stage, nth))?;
+        with_downloads(&stage, SIZE, |nth| takes_all(&stage, nth))?;
         assert_eq!(total(&stage, "cut_turns")?, 0, "{off}");
         stage.stop()?;
     }
@@ -197,7 +179,7 @@ fn whatever_carries_them() -> Result<()> {
                 );
             }
         })?;
-        with_downloads(&stage, |nth| takes_all(&stage, nth))?;
+        with_downloads(&stage, SIZE, |nth| takes_all(&stage, nth))?;
         stage.stop()?;
     }
     Ok(())
@@ -208,13 +190,19 @@ fn whatever_carries_them() -> Result<()> {
 fn reload_and_quit_while_some_wait() -> Result<()> {
     let Binaries { ours, .. } = binaries()?;
     let stage = start(&ours, "event_pipe_max_chunk 16k;")?;
-    let reload = Barrier::new(DOWNLOADS);
+    let reload = Barrier::new(DOWNLOADS + 1);
     let meet = || {
-        if reload.wait().is_leader() {
-            stage.nginx.reload().expect("nginx is there");
-        }
+        reload.wait();
     };
-    with_downloads(&stage, |nth| reads(stage.address(), nth, &meet))?;
+    thread::scope(|scope| {
+        // The old worker stays until its downloads are over.
+        let reloads = scope.spawn(|| {
+            meet();
+            stage.nginx.reload()
+        });
+        with_downloads(&stage, SIZE, |nth| reads(stage.address(), nth, SIZE, &meet))?;
+        reloads.join().expect("no panic in there")
+    })?;
     stage.stop()
 }
 
@@ -223,7 +211,7 @@ fn reload_and_quit_while_some_wait() -> Result<()> {
 fn some_end_while_they_wait() -> Result<()> {
     let Binaries { ours, .. } = binaries()?;
     let stage = start(&ours, "event_pipe_max_chunk 16k;")?;
-    with_downloads(&stage, |nth| match nth % 2 {
+    with_downloads(&stage, SIZE, |nth| match nth % 2 {
         0 => takes_all(&stage, nth),
         _ => {
             let leave = Manner::leaving(Leave::After(nth * SIZE / 100));

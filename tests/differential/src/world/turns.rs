@@ -10,8 +10,11 @@ use crate::nginx as n;
 use crate::schedule;
 use crate::trace::Event;
 
-/// Below so many bytes of a response, nobody waits.
-const FIRST_BYTES: i64 = 16;
+/// For so many bytes nobody waits, and in so many milliseconds they are given back; at
+/// the most so many are missing.
+const CREDIT: u64 = 16;
+const CREDIT_TIME: u64 = 64;
+const DEBT: u64 = 16 * CREDIT;
 
 /// What a worker has beside its pipes.
 #[derive(Default)]
@@ -86,6 +89,9 @@ pub(super) struct Turn {
     may_run: bool,
     /// Reads in this turn.
     reads: u32,
+    /// How much of the credit is used, and when it was last given back.
+    used: u64,
+    grown: usize,
     /// Since when the pipe has waited, and for how many cycles at most it will.
     since: usize,
     patience: usize,
@@ -119,12 +125,13 @@ impl World {
             || self.lingers();
         let before = self.extra.view();
         let turn = &mut self.extra.turn;
+        let passed = (now() - turn.grown) as u64;
+        turn.grown = now();
+        turn.used = turn.used.saturating_sub(passed * CREDIT / CREDIT_TIME);
         turn.before = before;
         turn.moved = inspect::moved();
         turn.others = others;
-        turn.may_run = std::mem::take(&mut turn.is_served)
-            || is_elsewhere
-            || self.pipe.read_length < FIRST_BYTES;
+        turn.may_run = std::mem::take(&mut turn.is_served) || is_elsewhere || turn.used < CREDIT;
         turn.reads = 0;
     }
 
@@ -137,10 +144,10 @@ impl World {
     pub(super) fn check_may_move(&mut self) {
         let turn = &mut self.extra.turn;
         turn.reads += 1;
-        if !self.limits_turns() || self.pipe.read_length < FIRST_BYTES {
+        let turn = &self.extra.turn;
+        if !self.limits_turns() || turn.used < CREDIT {
             return;
         }
-        let turn = &self.extra.turn;
         let is_out_of_turn = turn.reads == 1 && !turn.may_run && turn.others > 0;
         let goes_on = turn.reads > 1 || !turn.may_run;
         let is_enough = worker(|worker| worker.received) >= self.extra.settings.max_chunk as u64;
@@ -152,9 +159,28 @@ impl World {
         }
     }
 
+    /// Before something is received, at most `limit` bytes.
+    pub(super) fn check_moves_little(&mut self, limit: i64) {
+        if !self.limits_turns() {
+            return;
+        }
+        // nginx knows no such limit.
+        self.act();
+        let received = worker(|worker| worker.received);
+        let left = (self.extra.settings.max_chunk as u64).saturating_sub(received);
+        let credit = CREDIT.saturating_sub(self.extra.turn.used);
+        let most = left.max(credit).max(CREDIT / 4);
+        if !(1..=most).contains(&(limit as u64)) {
+            self.wrong("more is received at once than may be moved");
+        }
+    }
+
     /// Something was received.
     pub(super) fn note_moved(&mut self, size: isize) {
-        worker(|worker| worker.received += size.max(0) as u64);
+        let size = size.max(0) as u64;
+        worker(|worker| worker.received += size);
+        let turn = &mut self.extra.turn;
+        turn.used = (turn.used + size).min(DEBT);
     }
 
     /// After a call that has begun at `from` in the trace. Tells whether the pipe has

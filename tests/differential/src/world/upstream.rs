@@ -19,6 +19,7 @@ pub(super) unsafe extern "C" fn recv_chain(
     let bufs: Vec<_> = links(chain).collect();
     w.check_not_given_up();
     w.check_may_move();
+    w.check_moves_little(limit);
     w.check_reading(&bufs, limit);
     let mut into = Vec::new();
     let mut room = 0;

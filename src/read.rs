@@ -159,8 +159,7 @@ fn receive<'p>(p: Pipe<'p>) -> Result<Received<'p>, Leave> {
         return Ok(Received::Enough);
     };
 
-    if turns::is_over(p) {
-        turns::cut_short(p);
+    if turns::cut_short(p) {
         return Ok(Received::Enough);
     }
 

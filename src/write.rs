@@ -134,7 +134,7 @@ pub(crate) fn flush_output(p: Pipe<'_>) -> Result<(), Abort> {
 /// data. A filter may not pass a flush on, as the filter of SSI does not; a call without
 /// a chain reaches the last filter, and then TLS sends what it has buffered.
 fn push_output(p: Pipe<'_>) -> Result<(), Abort> {
-    if p.downstream_error() || !p.client_ready() || !p.output_holds() {
+    if !p.client_ready() || !p.output_holds() {
         return Ok(());
     }
 

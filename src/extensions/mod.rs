@@ -13,7 +13,7 @@
 //! | read | `linger::start`, `linger::reason`, `linger::keep_no_more` | the response ends | nothing more is read |
 //! | read | `delay::stop_waiting` | nothing | the delay of upstream's read event for the client's sake is over |
 //! | read | `turns::limit` | no limit but that of the rate | no more at once than may still be moved |
-//! | read | `turns::is_over`, `turns::cut_short`, `turns::received` | a turn goes on as long as there is something to receive | a turn ends when the worker's pipes have moved enough |
+//! | read | `turns::cut_short`, `turns::received` | a turn goes on as long as there is something to receive | a turn ends when the worker's pipes have moved enough |
 //! | read | `lend::waits_to_be_sent` | no | a loan is sent before more is received |
 //! | read | `counts::received`, `counts::queued` | nothing | counts |
 //! | read | `stream::goes_on`, `stream::seems_ended` | a buffer waits to be full | a stream's buffer does not wait, nor does the last buffer of a response |

@@ -135,15 +135,25 @@ fn used_after(used: u64, passed: u64) -> u64 {
     used.saturating_sub(passed.saturating_mul(CREDIT) / CREDIT_TIME)
 }
 
-/// Whether the turn is over, because enough has been moved in this cycle: nothing more
-/// is received. (nginx: no.)
-pub(crate) fn is_over(p: Pipe<'_>) -> bool {
-    state(p).is_some_and(|state| {
-        let may_end = state.turns.reads.get() > 0 && !has_credit(state);
-        let moved = || moved_with(worker().moved.get(), moved_in_turn(state));
+/// Cuts the turn short if enough has been moved in this cycle: then nothing more is
+/// received, although more could be. Tells whether that is so. (nginx: no.)
+pub(crate) fn cut_short(p: Pipe<'_>) -> bool {
+    let Some(state) = state(p) else {
+        return false;
+    };
 
-        may_end && is_enough(state, moved())
-    })
+    let is_over = is_over(state);
+
+    state.turns.is_cut.set(is_over);
+
+    is_over
+}
+
+fn is_over(state: &State<'_>) -> bool {
+    let may_end = state.turns.reads.get() > 0 && !has_credit(state);
+    let moved = || moved_with(worker().moved.get(), moved_in_turn(state));
+
+    may_end && is_enough(state, moved())
 }
 
 /// The most bytes to receive at once, which are at most `limit` if that is not 0: what may
@@ -174,13 +184,6 @@ fn moved_in_turn(state: &State<'_>) -> u64 {
 
 fn moved_with(moved: u64, more: u64) -> u64 {
     moved.saturating_add(more)
-}
-
-/// Notes that the turn was cut short although more could be received.
-pub(crate) fn cut_short(p: Pipe<'_>) {
-    if let Some(state) = state(p) {
-        state.turns.is_cut.set(true);
-    }
 }
 
 /// Ends a turn, with its result. If the turn was cut short, or the pipe did nothing for

@@ -58,13 +58,15 @@ const CONSTANTS: &[&str] = &[
     "ngx_current_msec",
 ];
 
-/// nginx's build conditions that matter to the pipe, and what they are here.
+/// nginx's build conditions that matter to the pipe, and what they are here; and what
+/// a fork is known by.
 const CONDITIONS: &[(&str, &str)] = &[
     ("NGX_COMPAT", "ngx_compat"),
     ("NGX_DEBUG", "ngx_debug"),
     ("NGX_HAVE_KQUEUE", "ngx_have_kqueue"),
     ("NGX_SSL", "ngx_ssl"),
     ("NGX_THREADS", "ngx_threads"),
+    ("angie_version", "angie"),
 ];
 
 fn main() {

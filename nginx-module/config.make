@@ -3,7 +3,10 @@
 
 ngx_event_pipe_root=$ngx_addon_dir/..
 
-ngx_event_pipe_deps=`find $ngx_event_pipe_root/src -name '*.rs' | sort`
+# the folders, too: a new file changes the time of its folder
+
+ngx_event_pipe_deps=`find $ngx_event_pipe_root/src -name '*.rs' -o -type d \
+                     | sort`
 
 ngx_event_pipe_deps="`echo $ngx_event_pipe_deps` \
 $ngx_event_pipe_root/Cargo.toml $ngx_event_pipe_root/Cargo.lock \

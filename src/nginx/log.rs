@@ -223,6 +223,22 @@ pub(crate) trait Arguments {
         Self: Sized;
 }
 
+/// Calls `ngx_log_error_core`.
+#[cfg(not(angie))]
+macro_rules! write_line {
+    ($level:expr, $log:expr, $($rest:expr),*) => {
+        ngx_log_error_core($level, $log, $($rest),*)
+    };
+}
+
+/// Calls `ngx_log_error_core`, which in Angie takes the name of a source file, too.
+#[cfg(angie)]
+macro_rules! write_line {
+    ($level:expr, $log:expr, $($rest:expr),*) => {
+        ngx_log_error_core($level, $log, c"ngx_event_pipe".as_ptr(), $($rest),*)
+    };
+}
+
 macro_rules! arguments {
     ($($name:ident)*) => {
         impl<$($name: Argument),*> Arguments for ($($name,)*) {
@@ -235,7 +251,7 @@ macro_rules! arguments {
                 // SAFETY: a live log; `Format::new` has found a conversion for
                 // each argument, of its type and in its place.
                 unsafe {
-                    ngx_log_error_core(
+                    write_line!(
                         level, log.as_raw(), err, format.0.as_ptr() $(, $name.variadic())*
                     );
                 }

@@ -37,14 +37,10 @@ rm -f "$archive"
 printf '%s\n' "$PWD" "$@" > "$objs/compiler.new"
 
 # An unchanged file keeps its time, and cargo its result.
-if cmp -s "$objs/compiler.new" "$objs/compiler.txt"; then
-    rm "$objs/compiler.new"
-else
-    mv "$objs/compiler.new" "$objs/compiler.txt"
-fi
+cmp -s "$objs/compiler.new" "$objs/compiler.txt" \
+    || cp "$objs/compiler.new" "$objs/compiler.txt"
 
-# A target that is named here overrides that of the environment and of cargo's
-# configuration; without any, a name of theirs would move the result.
+# The name overrides that of the environment and of cargo's configuration.
 triple=${NGX_RUST_TARGET:-$($cargo -vV | sed -n 's/^host: //p')}
 [ -n "$triple" ] || fail "$cargo -vV names no host: set NGX_RUST_TARGET"
 
@@ -69,12 +65,9 @@ contents () {
 
 stamp=$(contents "$@" | cksum | tr -s ' ' _)
 
-# cargo runs in nginx's tree, and looks for its configuration only there and
-# above. So what "cargo vendor" advises for this checkout has to be named.
-set --
-if [ -f "$root/.cargo/config.toml" ]; then
-    set -- --config "$root/.cargo/config.toml"
-fi
+# cargo runs in nginx's tree, and does not look for this file of the checkout.
+config=$root/.cargo/config.toml
+[ -f "$config" ] || config=
 
 build () {
     # What the library relies on: no library beside it sees its internals, and
@@ -82,7 +75,8 @@ build () {
     NGX_EVENT_PIPE_COMPILER=$objs/compiler.txt \
     NGX_EVENT_PIPE_STAMP=$stamp \
     CARGO_INCREMENTAL=0 \
-    $cargo rustc --manifest-path "$root/Cargo.toml" --locked "$@" \
+    $cargo rustc --manifest-path "$root/Cargo.toml" --locked \
+        ${config:+--config "$config"} \
         --config 'profile.release.panic="abort"' \
         --config 'profile.release.lto="fat"' \
         --config profile.release.codegen-units=1 \
@@ -99,13 +93,12 @@ take () {
 
 # The second time, if another tree's build came in between.
 for turn in first second; do
-    build "$@"
+    build
     if take; then
         exit 0
     fi
 done
 
 rm -f "$archive.new"
-
 fail "$library is not made from this tree: build trees that share a target \
 folder one after the other, or set CARGO_TARGET_DIR to a new folder"

@@ -124,9 +124,6 @@ ngx_event_pipe_rust_init(ngx_cycle_t *cycle)
 static ngx_int_t
 ngx_event_pipe_rust_init_process(ngx_cycle_t *cycle)
 {
-    ngx_event_pipe_end_cycle.handler = ngx_event_pipe_end_cycle_handler;
-    ngx_event_pipe_end_cycle.log = cycle->log;
-
     ngx_event_pipe_rust_init_worker(cycle->connection_n, cycle->log);
 
     return NGX_OK;
@@ -146,6 +143,9 @@ void
 ngx_event_pipe_glue_end_cycle(ngx_uint_t next)
 {
     ngx_event_t  *ev = &ngx_event_pipe_end_cycle;
+
+    ev->handler = ngx_event_pipe_end_cycle_handler;
+    ev->log = ngx_cycle->log;
 
     if (next) {
         ngx_post_event(ev, &ngx_posted_next_events);

@@ -16,8 +16,7 @@
 
 set -eu
 
-archive=$1
-shift
+archive=$1; shift
 
 cargo=${NGX_CARGO:-cargo}
 objs=$(dirname "$archive")
@@ -39,6 +38,7 @@ printf '%s\n' "$PWD" "$@" > "$objs/compiler.new"
 # An unchanged file keeps its time, and cargo its result.
 cmp -s "$objs/compiler.new" "$objs/compiler.txt" \
     || cp "$objs/compiler.new" "$objs/compiler.txt"
+rm "$objs/compiler.new"
 
 # The name overrides that of the environment and of cargo's configuration.
 triple=${NGX_RUST_TARGET:-$($cargo -vV | sed -n 's/^host: //p')}

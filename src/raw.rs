@@ -13,7 +13,7 @@
 #![forbid(unsafe_code)]
 
 use crate::extensions::{lend, wide};
-use crate::nginx::{Abort, Buf, Connection, Link, Pipe, off_t};
+use crate::nginx::{Abort, Buf, Connection, Link, Pipe, off_t, within};
 
 /// Raw buffers that were taken off the free list to receive into.
 pub(crate) struct Space<'p> {
@@ -102,10 +102,7 @@ fn borrow<'p>(p: Pipe<'p>, upstream: Connection<'p>, limit: off_t) -> Option<Spa
 
     Some(Space {
         chain,
-        limit: match limit {
-            0 => room,
-            limit => limit.min(room),
-        },
+        limit: within(limit, room),
         loan: Some(loan),
     })
 }

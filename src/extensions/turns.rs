@@ -22,7 +22,9 @@
 #![forbid(unsafe_code)]
 
 use crate::extensions::linger;
-use crate::nginx::{Abort, Cycle, Pipe, State, Worker, clock, nanoseconds, off_t, update, worker};
+use crate::nginx::{
+    Abort, Cycle, Pipe, State, Worker, clock, nanoseconds, off_t, update, within, worker,
+};
 
 /// The credit of a pipe that has received nothing yet, in bytes: for so many, the pipe
 /// does not wait. In tests that link the library, all sizes are small.
@@ -67,7 +69,7 @@ pub(crate) fn start(p: Pipe<'_>, write: bool) -> Option<bool> {
     turns.is_running.set(true);
     turns.started.set(nanoseconds());
     turns.received.set(0);
-    turns.reads.set(0);
+    turns.has_received.set(false);
 
     Some(write)
 }
@@ -111,9 +113,9 @@ pub(crate) fn received(p: Pipe<'_>, size: isize) {
         let turns = &state.turns;
         let bytes = size.max(0).unsigned_abs() as u64;
 
-        turns.reads.set(turns.reads.get().wrapping_add(1));
-        update(&turns.received, |received| moved_with(received, bytes));
-        update(&turns.used, |used| moved_with(used, bytes).min(DEBT));
+        turns.has_received.set(true);
+        update(&turns.received, |received| received.saturating_add(bytes));
+        update(&turns.used, |used| used.saturating_add(bytes).min(DEBT));
     }
 }
 
@@ -150,8 +152,8 @@ pub(crate) fn cut_short(p: Pipe<'_>) -> bool {
 }
 
 fn is_over(state: &State<'_>) -> bool {
-    let may_end = state.turns.reads.get() > 0 && !has_credit(state);
-    let moved = || moved_with(worker().moved.get(), moved_in_turn(state));
+    let may_end = state.turns.has_received.get() && !has_credit(state);
+    let moved = || worker().moved.get().saturating_add(moved_in_turn(state));
 
     may_end && is_enough(state, moved())
 }
@@ -164,15 +166,15 @@ pub(crate) fn limit(p: Pipe<'_>, limit: off_t) -> off_t {
     };
 
     let max = state.settings.max_chunk() as u64;
-    let moved = moved_with(worker().moved.get(), state.turns.received.get());
+    let moved = worker()
+        .moved
+        .get()
+        .saturating_add(state.turns.received.get());
     let credit = CREDIT.saturating_sub(state.turns.used.get());
     let most = max.saturating_sub(moved).max(credit).max(LEAST);
     let most = off_t::try_from(most).unwrap_or(off_t::MAX);
 
-    match limit {
-        0 => most,
-        limit => limit.min(most),
-    }
+    within(limit, most)
 }
 
 /// How much the pipe has moved since its turn began.
@@ -180,10 +182,6 @@ fn moved_in_turn(state: &State<'_>) -> u64 {
     let elapsed = nanoseconds().saturating_sub(state.turns.started.get());
 
     elapsed.max(state.turns.received.get())
-}
-
-fn moved_with(moved: u64, more: u64) -> u64 {
-    moved.saturating_add(more)
 }
 
 /// Ends a turn, with its result. If the turn was cut short, or the pipe did nothing for
@@ -199,7 +197,7 @@ pub(crate) fn end(p: Pipe<'_>, result: Result<(), Abort>) {
     if state.turns.is_running.replace(false) {
         worker
             .moved
-            .set(moved_with(worker.moved.get(), moved_in_turn(state)));
+            .set(worker.moved.get().saturating_add(moved_in_turn(state)));
     }
 
     match is_cut && result.is_ok() && goes_on(p) {

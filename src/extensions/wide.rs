@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::nginx::{Connection, Pipe, State, off_t};
+use crate::nginx::{Connection, Pipe, State, off_t, within};
 
 /// The state of a pipe that may send wide batches.
 pub(crate) fn state<'p>(p: Pipe<'p>) -> Option<&'p State<'p>> {
@@ -27,11 +27,7 @@ pub(crate) fn bytes_to_expect<'p>(p: Pipe<'p>, upstream: Connection<'p>, limit: 
         .bytes_available()
         .map_or(0, |bytes| off_t::try_from(bytes).unwrap_or(off_t::MAX));
 
-    if limit > 0 {
-        waiting.min(limit)
-    } else {
-        waiting
-    }
+    within(limit, waiting)
 }
 
 /// How many bytes of raw buffers the output may hold: the busy size, or all that the

@@ -75,3 +75,11 @@ pub(crate) fn abort() -> ! {
 pub(crate) fn update<T: Copy>(cell: &core::cell::Cell<T>, change: impl FnOnce(T) -> T) {
     cell.set(change(cell.get()));
 }
+
+/// As many of `bytes` as `limit` lets through; 0 is no limit.
+pub(crate) fn within(limit: off_t, bytes: off_t) -> off_t {
+    match limit {
+        0 => bytes,
+        limit => bytes.min(limit),
+    }
+}

@@ -345,8 +345,8 @@ pub(crate) struct Turns {
     pub(crate) started: Cell<u64>,
     /// Bytes that the pipe has received in this turn.
     pub(crate) received: Cell<u64>,
-    /// Calls of `recv_chain` in this turn.
-    pub(crate) reads: Cell<u64>,
+    /// `recv_chain` was called in this turn.
+    pub(crate) has_received: Cell<bool>,
     /// How much of its credit the pipe has used, in bytes.
     pub(crate) used: Cell<u64>,
     /// When credit was last given back, in milliseconds by [`clock`].
@@ -403,7 +403,7 @@ impl<'p> State<'p> {
                 is_running: Cell::new(false),
                 started: Cell::new(0),
                 received: Cell::new(0),
-                reads: Cell::new(0),
+                has_received: Cell::new(false),
                 used: Cell::new(0),
                 grown: Cell::new(clock()),
                 is_cut: Cell::new(false),

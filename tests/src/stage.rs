@@ -101,6 +101,17 @@ impl Stage {
         progress.client_gone();
         answer
     }
+
+    /// A total of the page `/status`, which must be that for Prometheus.
+    pub fn total(&self, name: &str) -> Result<u64> {
+        let answer = self.ask("/status", Manner::FAST)?;
+        let text = String::from_utf8(answer.body).map_err(Error::other)?;
+        let name = format!("nginx_event_pipe_{name}_total ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&name));
+        value
+            .and_then(|value| value.parse().ok())
+            .ok_or_else(|| Error::other(format!("no {name}in {text}")))
+    }
 }
 
 fn ask(address: SocketAddr, path: &str, manner: Manner, progress: &Progress) -> Result<Answer> {

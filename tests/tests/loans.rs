@@ -69,14 +69,7 @@ impl Lender {
     /// How many loans there were for the responses that are over.
     fn loans(&self) -> Result<usize> {
         self.time.settle()?;
-        let status = self.stage.ask("/status", Manner::FAST)?;
-        let text = String::from_utf8(status.body).map_err(Error::other)?;
-        let value = |line: &str| {
-            let value = line.strip_prefix("nginx_event_pipe_loans_total ")?;
-            value.parse().ok()
-        };
-        let value = text.lines().find_map(value);
-        value.ok_or_else(|| Error::other(format!("no loans in {text}")))
+        Ok(self.stage.total("loans")? as usize)
     }
 
     /// How many loans there were for one more response, with all that it includes.

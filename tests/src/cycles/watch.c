@@ -3,8 +3,8 @@
  * Stands between nginx and epoll_wait() (LD_PRELOAD).  It takes the time of the
  * cycles of one worker: from the return of epoll_wait() to the next call, which
  * is how long an event may have to wait.  And it counts the bytes that readv()
- * brings in a cycle, by which nginx receives bodies.  The figures are kept in a page of
- * memory, in the file that PIPE_CYCLES names.  Who measures reads them there,
+ * brings in a cycle, by which nginx receives bodies.  The figures are kept in a
+ * page of memory, in the file that PIPE_CYCLES names.  Who measures reads them there,
  * and writes the page anew, with the worker that is meant, to begin again.
  */
 
@@ -12,15 +12,12 @@
 #define _GNU_SOURCE
 
 #include <dlfcn.h>
-#include <fcntl.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/uio.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "../preload.h"
 
 
 /* as cycles.rs has it: eight bins from each power of two to the next */
@@ -41,40 +38,11 @@ static struct page  *page;
 static uint64_t      received;
 
 
-static void
-fail(const char *what)
-{
-    perror(what);
-    _exit(1);
-}
-
-
-/* before nginx clears its environment */
-
 __attribute__((constructor))
 static void
 init(void)
 {
-    int    fd;
-    char  *name;
-
-    name = getenv("PIPE_CYCLES");
-    if (name == NULL) {
-        fail("PIPE_CYCLES is not set");
-    }
-
-    fd = open(name, O_RDWR);
-    if (fd == -1) {
-        fail(name);
-    }
-
-    page = mmap(NULL, sizeof(struct page), PROT_READ|PROT_WRITE, MAP_SHARED,
-                fd, 0);
-    if (page == MAP_FAILED) {
-        fail("mmap()");
-    }
-
-    close(fd);
+    page = map_page("PIPE_CYCLES", sizeof(struct page));
 }
 
 

@@ -14,17 +14,14 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "../preload.h"
 
 
 /* as time.rs has it */
@@ -53,40 +50,11 @@ struct page {
 static struct page  *page;
 
 
-static void
-fail(const char *what)
-{
-    perror(what);
-    _exit(1);
-}
-
-
-/* before nginx clears its environment */
-
 __attribute__((constructor))
 static void
 init(void)
 {
-    int    fd;
-    char  *name;
-
-    name = getenv("PIPE_TIME");
-    if (name == NULL) {
-        fail("PIPE_TIME is not set");
-    }
-
-    fd = open(name, O_RDWR);
-    if (fd == -1) {
-        fail(name);
-    }
-
-    page = mmap(NULL, sizeof(struct page), PROT_READ|PROT_WRITE, MAP_SHARED,
-                fd, 0);
-    if (page == MAP_FAILED) {
-        fail("mmap()");
-    }
-
-    close(fd);
+    page = map_page("PIPE_TIME", sizeof(struct page));
 }
 
 

@@ -1,7 +1,7 @@
 //! Fair turns, `event_pipe_max_chunk`: many downloads of one worker, each of which could
 //! go on for ever.
 
-use std::io::{Error, Read, Result, Write};
+use std::io::{Read, Result, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Barrier;
@@ -74,17 +74,6 @@ fn start(binary: &Path, directives: &str) -> Result<Stage> {
     })
 }
 
-/// A total of the status page.
-fn total(stage: &Stage, name: &str) -> Result<u64> {
-    let answer = stage.ask("/status", Manner::FAST)?;
-    let text = String::from_utf8_lossy(&answer.body).into_owned();
-    let name = format!("nginx_event_pipe_{name}_total ");
-    let value = text.lines().find_map(|line| line.strip_prefix(&name));
-    value
-        .and_then(|value| value.parse().ok())
-        .ok_or_else(|| Error::other(format!("no {name}in {text}")))
-}
-
 /// Reads a response; when `FIRST` bytes of it have come, waits for the others.
 fn reads(address: SocketAddr, nth: usize, size: usize, meet: &dyn Fn()) -> Result<()> {
     let mut stream = TcpStream::connect(address)?;
@@ -142,13 +131,13 @@ fn all_get_on_and_waits_are_counted() -> Result<()> {
     for chunk in ["1", "16k", "512k"] {
         let stage = start(&ours, &format!("event_pipe_max_chunk {chunk};"))?;
         with_downloads(&stage, SIZE, |nth| takes_all(&stage, nth))?;
-        assert!(total(&stage, "cut_turns")? > 0, "{chunk}: nobody waits");
+        assert!(stage.total("cut_turns")? > 0, "{chunk}: nobody waits");
         stage.stop()?;
     }
     for off in ["event_pipe_max_chunk 0;", "event_pipe_extensions off;"] {
         let stage = start(&ours, off)?;
         with_downloads(&stage, SIZE, |nth| takes_all(&stage, nth))?;
-        assert_eq!(total(&stage, "cut_turns")?, 0, "{off}");
+        assert_eq!(stage.total("cut_turns")?, 0, "{off}");
         stage.stop()?;
     }
     Ok(())
@@ -219,7 +208,11 @@ fn some_end_while_they_wait() -> Result<()> {
         }
     })?;
     // The worker goes on.
-    wait(|| total(&stage, "responses").is_ok_and(|responses| responses >= DOWNLOADS as u64));
+    wait(|| {
+        stage
+            .total("responses")
+            .is_ok_and(|responses| responses >= DOWNLOADS as u64)
+    });
     takes_all(&stage, 0)?;
     stage.stop()
 }

@@ -30,6 +30,11 @@
 #endif
 
 
+/* longer than a cycle of events ever takes, in milliseconds */
+
+#define NGX_EVENT_PIPE_CYCLE_TIMER  3600000
+
+
 static ngx_int_t ngx_event_pipe_rust_init(ngx_cycle_t *cycle);
 static ngx_int_t ngx_event_pipe_rust_init_process(ngx_cycle_t *cycle);
 static void ngx_event_pipe_end_cycle_handler(ngx_event_t *ev);
@@ -133,11 +138,20 @@ ngx_event_pipe_rust_init_process(ngx_cycle_t *cycle)
 static void
 ngx_event_pipe_end_cycle_handler(ngx_event_t *ev)
 {
+    if (ev->timer_set) {
+        ngx_del_timer(ev);
+    }
+
     ngx_event_pipe_rust_end_cycle();
 }
 
 
-/* a posted event of the next cycle is handled after that cycle's events */
+/*
+ * A posted event of the next cycle is handled after that cycle's events.  The
+ * pipes that wait for that have no timers, and a worker that is to exit does
+ * so as soon as no timer is left.  So this event has one, which does not
+ * expire: it is stopped when the event is handled.
+ */
 
 void
 ngx_event_pipe_glue_end_cycle(ngx_uint_t next)
@@ -149,6 +163,7 @@ ngx_event_pipe_glue_end_cycle(ngx_uint_t next)
 
     if (next) {
         ngx_post_event(ev, &ngx_posted_next_events);
+        ngx_add_timer(ev, NGX_EVENT_PIPE_CYCLE_TIMER);
 
     } else {
         ngx_post_event(ev, &ngx_posted_events);

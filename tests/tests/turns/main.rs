@@ -178,7 +178,7 @@ fn whatever_carries_them() -> Result<()> {
 #[test]
 fn reload_and_quit_while_some_wait() -> Result<()> {
     let Binaries { ours, .. } = binaries()?;
-    let stage = start(&ours, "event_pipe_max_chunk 16k;")?;
+    let stage = start(&ours, "event_pipe_max_chunk 1;")?;
     let reload = Barrier::new(DOWNLOADS + 1);
     let meet = || {
         reload.wait();

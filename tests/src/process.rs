@@ -32,6 +32,12 @@ pub fn is_running(process: u32) -> bool {
     unsafe { libc::kill(process as libc::pid_t, 0) == 0 }
 }
 
+/// Whether a worker of nginx ends as soon as its requests are over: its title says so.
+pub fn shuts_down(worker: u32) -> bool {
+    let title = fs::read(format!("/proc/{worker}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&title).contains("shutting down")
+}
+
 /// A descriptor of a process.
 #[derive(Clone, Debug)]
 pub struct Open {

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::checker;
-use crate::process::{self, die_with_parent};
+use crate::process::{self, die_with_parent, shuts_down};
 use crate::upstream::Protocol;
 
 /// How long nginx may take to start or to end: only keeps a bug from hanging
@@ -381,8 +381,7 @@ impl Nginx {
     /// have taken the place of the old ones.
     pub fn reload(&self) -> Result<()> {
         let old = self.workers();
-        // SAFETY: it has not been waited for, so the id is still its own.
-        unsafe { libc::kill(self.master.id() as libc::pid_t, libc::SIGHUP) };
+        self.hang_up();
         let replaced = || {
             let now = self.workers();
             now.len() == old.len() && now.iter().all(|pid| !old.contains(pid))
@@ -391,6 +390,22 @@ impl Nginx {
             true => Ok(()),
             false => Err(Error::other("nginx does not reload")),
         }
+    }
+
+    /// Has it read its configuration again (SIGHUP), and waits until all old workers
+    /// shut down, which they do when their requests are over.
+    pub fn begin_reload(&self) -> Result<()> {
+        let old = self.workers();
+        self.hang_up();
+        match wait(|| old.iter().all(|&worker| shuts_down(worker))) {
+            true => Ok(()),
+            false => Err(Error::other("the old workers go on")),
+        }
+    }
+
+    fn hang_up(&self) {
+        // SAFETY: it has not been waited for, so the id is still its own.
+        unsafe { libc::kill(self.master.id() as libc::pid_t, libc::SIGHUP) };
     }
 
     /// Asks it to end gracefully (SIGQUIT).

@@ -39,15 +39,16 @@ fn body(nth: usize, size: usize) -> Reply {
 /// Has a worker send all downloads at once, each of which `client` takes.
 fn with_downloads(
     stage: &Stage,
+    downloads: usize,
     size: usize,
     client: impl Fn(usize) -> Result<()> + Sync,
 ) -> Result<()> {
-    for nth in 0..DOWNLOADS {
+    for nth in 0..downloads {
         stage.play(&path(nth), body(nth, size));
     }
     thread::scope(|scope| {
         let client = &client;
-        let all: Vec<_> = (0..DOWNLOADS)
+        let all: Vec<_> = (0..downloads)
             .map(|nth| scope.spawn(move || client(nth)))
             .collect();
         all.into_iter()
@@ -105,7 +106,9 @@ fn most_of_a_cycle(binary: &Path, directives: &str) -> Result<u64> {
         }
         barrier.wait();
     };
-    with_downloads(&stage, LONG, |nth| reads(stage.address(), nth, LONG, &meet))?;
+    with_downloads(&stage, DOWNLOADS, LONG, |nth| {
+        reads(stage.address(), nth, LONG, &meet)
+    })?;
     let most = cycles.lengths()?.most;
     stage.stop()?;
     Ok(most)
@@ -130,13 +133,13 @@ fn all_get_on_and_waits_are_counted() -> Result<()> {
     let Binaries { ours, .. } = binaries()?;
     for chunk in ["1", "16k", "512k"] {
         let stage = start(&ours, &format!("event_pipe_max_chunk {chunk};"))?;
-        with_downloads(&stage, SIZE, |nth| takes_all(&stage, nth))?;
+        with_downloads(&stage, DOWNLOADS, SIZE, |nth| takes_all(&stage, nth))?;
         assert!(stage.total("cut_turns")? > 0, "{chunk}: nobody waits");
         stage.stop()?;
     }
     for off in ["event_pipe_max_chunk 0;", "event_pipe_extensions off;"] {
         let stage = start(&ours, off)?;
-        with_downloads(&stage, SIZE, |nth| takes_all(&stage, nth))?;
+        with_downloads(&stage, DOWNLOADS, SIZE, |nth| takes_all(&stage, nth))?;
         assert_eq!(stage.total("cut_turns")?, 0, "{off}");
         stage.stop()?;
     }
@@ -168,31 +171,42 @@ fn whatever_carries_them() -> Result<()> {
                 );
             }
         })?;
-        with_downloads(&stage, SIZE, |nth| takes_all(&stage, nth))?;
+        with_downloads(&stage, DOWNLOADS, SIZE, |nth| takes_all(&stage, nth))?;
         stage.stop()?;
     }
     Ok(())
 }
 
-/// Some wait for their turn all the time.
+/// Nobody has a timer while all wait for their turn, and a worker that is to exit takes
+/// that for the end of its work.
 #[test]
-fn reload_and_quit_while_some_wait() -> Result<()> {
+fn reload_while_all_wait() -> Result<()> {
     let Binaries { ours, .. } = binaries()?;
-    let stage = start(&ours, "event_pipe_max_chunk 1;")?;
-    let reload = Barrier::new(DOWNLOADS + 1);
-    let meet = || {
-        reload.wait();
-    };
-    thread::scope(|scope| {
-        // The old worker stays until its downloads are over.
-        let reloads = scope.spawn(|| {
-            meet();
-            stage.nginx.reload()
-        });
-        with_downloads(&stage, SIZE, |nth| reads(stage.address(), nth, SIZE, &meet))?;
-        reloads.join().expect("no panic in there")
-    })?;
-    stage.stop()
+    // The watch over the client would be a timer.
+    let directives = "event_pipe_max_chunk 1; proxy_max_temp_file_size 0;
+                      event_pipe_separate_timeouts off;";
+    for downloads in [1, DOWNLOADS] {
+        let stage = start(&ours, directives)?;
+        let barrier = Barrier::new(downloads + 1);
+        let meet = || {
+            barrier.wait();
+            barrier.wait();
+        };
+        thread::scope(|scope| {
+            let reloads = scope.spawn(|| {
+                barrier.wait();
+                let outcome = stage.nginx.begin_reload();
+                barrier.wait();
+                outcome
+            });
+            with_downloads(&stage, downloads, LONG, |nth| {
+                reads(stage.address(), nth, LONG, &meet)
+            })?;
+            reloads.join().expect("no panic in there")
+        })?;
+        stage.stop()?;
+    }
+    Ok(())
 }
 
 /// Clients that leave, and upstreams that do, take nothing from those that stay.
@@ -200,7 +214,7 @@ fn reload_and_quit_while_some_wait() -> Result<()> {
 fn some_end_while_they_wait() -> Result<()> {
     let Binaries { ours, .. } = binaries()?;
     let stage = start(&ours, "event_pipe_max_chunk 16k;")?;
-    with_downloads(&stage, SIZE, |nth| match nth % 2 {
+    with_downloads(&stage, DOWNLOADS, SIZE, |nth| match nth % 2 {
         0 => takes_all(&stage, nth),
         _ => {
             let leave = Manner::leaving(Leave::After(nth * SIZE / 100));

@@ -102,12 +102,10 @@ pub fn set_lowered(is_lowered: bool) {
         .set(if is_lowered { u64::MAX } else { 0 });
 }
 
-/// Begins a worker whose pipes have moved nothing. Tells whether no pipe waits for its
-/// turn.
-pub fn start_worker() -> bool {
+/// Begins a worker whose pipes have moved nothing.
+pub fn start_worker() {
     worker().moved.set(0);
     worker().last_cycle.set(None);
-    worker().waiting.is_empty()
 }
 
 /// How much the worker's pipes have moved in this cycle of events.

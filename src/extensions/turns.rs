@@ -16,9 +16,9 @@
 //!
 //! The queue is served after the events of each cycle, so whatever has come in meanwhile
 //! goes first. At least one pipe is served in each cycle, and each turn receives at
-//! least once. A pipe in the queue has its events `ready`, so neither of its sides has a
-//! timer: time in the queue is no side's time-out. A worker that is to exit does so when
-//! no timer is left, so the event that serves the queue has one.
+//! least once. An event that is `ready` has no timer, so for a side that has done its part
+//! time in the queue is no time-out. A worker that is to exit does so when no timer is
+//! left, so the event that serves the queue has one.
 
 #![forbid(unsafe_code)]
 

@@ -5,8 +5,7 @@ use std::fmt;
 use crate::choices::Choices;
 use crate::config::Config;
 use crate::feature::Feature;
-use crate::schedule::{Clock, Run};
-use crate::trace::Event;
+use crate::schedule::{Clock, Run, is_wrong};
 use crate::world::{Side, begin_cycle, end_cycle, start_worker};
 
 /// The most cycles of events.
@@ -64,9 +63,7 @@ impl Member {
     /// What is wrong with it, if something is.
     fn fault(&self) -> Option<Fault> {
         let trace = self.run.trace();
-        let at = trace
-            .iter()
-            .position(|event| matches!(event, Event::Wrong(_)))?;
+        let at = trace.iter().position(is_wrong)?;
         let before = &trace[at.saturating_sub(CONTEXT)..=at];
         let events: Vec<_> = before
             .iter()

@@ -496,7 +496,8 @@ pub fn with_feature(mut choices: Choices, feature: Feature) -> Result<bool, Box<
     Ok(parted.is_some() && is_struck)
 }
 
-fn is_wrong(event: &Event) -> bool {
+/// Whether an invariant was found broken.
+pub(crate) fn is_wrong(event: &Event) -> bool {
     matches!(event, Event::Wrong(_))
 }
 

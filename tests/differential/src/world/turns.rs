@@ -47,11 +47,10 @@ fn worker<R>(body: impl FnOnce(&mut Worker) -> R) -> R {
     WORKER.with_borrow_mut(body)
 }
 
-/// Begins a worker without pipes. Tells whether no pipe of the last one was left in the
-/// queue.
-pub fn start_worker() -> bool {
+/// Begins a worker without pipes.
+pub fn start_worker() {
     worker(|worker| *worker = Worker::default());
-    inspect::start_worker()
+    inspect::start_worker();
 }
 
 /// Begins a cycle of events.
@@ -142,8 +141,7 @@ impl World {
 
     /// Before something is received.
     pub(super) fn check_may_move(&mut self) {
-        let turn = &mut self.extra.turn;
-        turn.reads += 1;
+        self.extra.turn.reads += 1;
         let turn = &self.extra.turn;
         if !self.limits_turns() || turn.used < CREDIT {
             return;

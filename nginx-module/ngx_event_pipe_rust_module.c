@@ -108,7 +108,10 @@ rust_eh_personality(void)
 #endif
 
 
-static ngx_event_t  ngx_event_pipe_end_cycle;
+static ngx_event_t       ngx_event_pipe_end_cycle;
+
+/* nginx built with debugging reads the descriptor of each timer's connection */
+static ngx_connection_t  ngx_event_pipe_no_connection;
 
 
 static ngx_int_t
@@ -159,7 +162,10 @@ ngx_event_pipe_glue_end_cycle(ngx_uint_t next)
     ngx_event_t  *ev = &ngx_event_pipe_end_cycle;
 
     ev->handler = ngx_event_pipe_end_cycle_handler;
+    ev->data = &ngx_event_pipe_no_connection;
     ev->log = ngx_cycle->log;
+
+    ngx_event_pipe_no_connection.fd = (ngx_socket_t) -1;
 
     if (next) {
         ngx_post_event(ev, &ngx_posted_next_events);

@@ -89,6 +89,13 @@ void ngx_event_pipe_rust_watch(ngx_event_pipe_t *p);
 void ngx_event_pipe_rust_end_cycle(void);
 
 /*
+ Gives memory that the worker has not lent for a while back to the system. The module
+ calls this function after a time, if the library has asked for that
+ (`ngx_event_pipe_glue_idle`).
+ */
+void ngx_event_pipe_rust_idle(void);
+
+/*
  How many bytes of memory a state needs.
  */
 size_t ngx_event_pipe_rust_state_size(void);
@@ -108,7 +115,7 @@ void ngx_event_pipe_rust_open(ngx_event_pipe_state_t *state,
                               const ngx_str_t *content_type);
 
 /*
- Ends a state when its request ends: gives the loan back to the worker, and closes
+ Ends a state when its request ends: gives the loans back to the worker, and closes
  the temporary files that are not nginx's.
 
  # Safety

@@ -44,7 +44,7 @@ enum {
 typedef struct {
     ngx_flag_t                       extensions;
     ngx_flag_t                       wide;
-    size_t                           lend;
+    size_t                           memory;
     ngx_flag_t                       spill_fallback;
     ngx_uint_t                       spill_segments;
     ngx_msec_t                       spill_delay;
@@ -113,6 +113,12 @@ uint64_t ngx_event_pipe_glue_nanoseconds(void);
  * for no event; called again only after that
  */
 void ngx_event_pipe_glue_end_cycle(ngx_uint_t next);
+
+/*
+ * calls ngx_event_pipe_rust_idle() after this time; an exiting worker does not
+ * wait for that
+ */
+void ngx_event_pipe_glue_idle(ngx_msec_t after);
 
 /* forbids to read or write this memory, and permits it again */
 void ngx_event_pipe_glue_forbid(u_char *start, size_t size);

@@ -49,7 +49,17 @@ static ngx_command_t  ngx_event_pipe_commands[] = {
 
     ngx_event_pipe_setting(extensions, NGX_CONF_FLAG, flag, NULL),
     ngx_event_pipe_setting(wide, NGX_CONF_FLAG, flag, NULL),
-    ngx_event_pipe_setting(lend, NGX_CONF_TAKE1, size, NULL),
+    ngx_event_pipe_setting(memory, NGX_CONF_TAKE1, size, NULL),
+
+    /* the former name of event_pipe_memory */
+
+    { ngx_string("event_pipe_lend"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_event_pipe_loc_conf_t, settings.memory),
+      NULL },
+
     ngx_event_pipe_setting(spill_fallback, NGX_CONF_FLAG, flag, NULL),
     ngx_event_pipe_setting(spill_segments, NGX_CONF_TAKE1, enum,
                            &ngx_event_pipe_segments),
@@ -114,6 +124,7 @@ static ngx_str_t  ngx_event_pipe_variables[] = {
     ngx_string("event_pipe_reads"),
     ngx_string("event_pipe_writes"),
     ngx_string("event_pipe_end"),
+    ngx_string("event_pipe_memory"),
     ngx_null_string
 };
 
@@ -382,7 +393,7 @@ ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->extensions, prev->extensions, 1);
     ngx_conf_merge_value(conf->wide, prev->wide, 1);
-    ngx_conf_merge_size_value(conf->lend, prev->lend, 1024 * 1024);
+    ngx_conf_merge_size_value(conf->memory, prev->memory, 64 * 1024 * 1024);
     ngx_conf_merge_value(conf->spill_fallback, prev->spill_fallback, 1);
     ngx_conf_merge_uint_value(conf->spill_segments, prev->spill_segments,
                               NGX_EVENT_PIPE_SEGMENTS_AUTO);

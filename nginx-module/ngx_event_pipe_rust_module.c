@@ -38,6 +38,7 @@
 static ngx_int_t ngx_event_pipe_rust_init(ngx_cycle_t *cycle);
 static ngx_int_t ngx_event_pipe_rust_init_process(ngx_cycle_t *cycle);
 static void ngx_event_pipe_end_cycle_handler(ngx_event_t *ev);
+static void ngx_event_pipe_idle_handler(ngx_event_t *ev);
 
 
 /*
@@ -109,6 +110,7 @@ rust_eh_personality(void)
 
 
 static ngx_event_t       ngx_event_pipe_end_cycle;
+static ngx_event_t       ngx_event_pipe_idle;
 
 /* nginx built with debugging reads the descriptor of each timer's connection */
 static ngx_connection_t  ngx_event_pipe_no_connection;
@@ -174,6 +176,29 @@ ngx_event_pipe_glue_end_cycle(ngx_uint_t next)
     } else {
         ngx_post_event(ev, &ngx_posted_events);
     }
+}
+
+
+static void
+ngx_event_pipe_idle_handler(ngx_event_t *ev)
+{
+    ngx_event_pipe_rust_idle();
+}
+
+
+void
+ngx_event_pipe_glue_idle(ngx_msec_t after)
+{
+    ngx_event_t  *ev = &ngx_event_pipe_idle;
+
+    ev->handler = ngx_event_pipe_idle_handler;
+    ev->data = &ngx_event_pipe_no_connection;
+    ev->log = ngx_cycle->log;
+    ev->cancelable = 1;
+
+    ngx_event_pipe_no_connection.fd = (ngx_socket_t) -1;
+
+    ngx_add_timer(ev, after);
 }
 
 

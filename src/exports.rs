@@ -5,7 +5,7 @@ use core::ffi::{CStr, c_char, c_void};
 
 use crate::extensions::status::{self, Format, Totals};
 use crate::extensions::text::Text;
-use crate::extensions::{self, counts, descriptors, filters, stream, timeouts, turns};
+use crate::extensions::{self, counts, descriptors, filters, memory, stream, timeouts, turns};
 use crate::nginx::{
     self, Abort, Log, NGX_ABORT, NGX_ERROR, NGX_OK, Pipe, STATE_SIZE, State, ngx_buf_t,
     ngx_event_pipe_settings_t, ngx_event_pipe_state_t, ngx_event_pipe_t, ngx_int_t, ngx_log_t,
@@ -116,6 +116,14 @@ pub extern "C" fn ngx_event_pipe_rust_end_cycle() {
     turns::end_cycle();
 }
 
+/// Gives memory that the worker has not lent for a while back to the system. The module
+/// calls this function after a time, if the library has asked for that
+/// (`ngx_event_pipe_glue_idle`).
+#[unsafe(no_mangle)]
+pub extern "C" fn ngx_event_pipe_rust_idle() {
+    memory::give_back_idle();
+}
+
 /// How many bytes of memory a state needs.
 #[unsafe(no_mangle)]
 pub extern "C" fn ngx_event_pipe_rust_state_size() -> usize {
@@ -148,7 +156,7 @@ pub unsafe extern "C" fn ngx_event_pipe_rust_open(
     unsafe { Pipe::enter(p, open) }
 }
 
-/// Ends a state when its request ends: gives the loan back to the worker, and closes
+/// Ends a state when its request ends: gives the loans back to the worker, and closes
 /// the temporary files that are not nginx's.
 ///
 /// # Safety

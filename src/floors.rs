@@ -16,6 +16,7 @@ const HANDLES: &[&str] = &[
     "handle",
     "buf",
     "log",
+    "loan",
     "pool",
     "file",
     "connection",

@@ -1,6 +1,7 @@
 //! What the tests that link this library may see of a state, and set in a worker. The
 //! library that is linked into nginx does not have this file.
 
+use crate::extensions::memory;
 use crate::nginx::{Linger, Segment, State, ngx_event_pipe_state_t, worker};
 
 /// How many bytes of the request's pool a segment takes.
@@ -21,8 +22,13 @@ pub enum GivenUp {
 #[derive(Clone, Copy, Default)]
 #[allow(missing_docs)] // The names are those of the state's parts.
 pub struct View {
-    /// The address of the raw buffer that is lent to the pipe, or 0.
-    pub loan: usize,
+    /// How many loans the pipe has, and how many parts of them are in use.
+    pub loans_held: usize,
+    pub parts: usize,
+    /// The loan's data is to be spilled at once.
+    pub is_passing: bool,
+    /// Data has been spilled in this turn because the client is behind.
+    pub is_spilling: bool,
     pub given_up: Option<GivenUp>,
     pub has_segments: bool,
     pub is_last_file: bool,
@@ -66,7 +72,10 @@ fn view(state: &State<'_>) -> View {
     let counts = &state.counts;
 
     View {
-        loan: state.lend.loan.get().map_or(0, |loan| loan.address()),
+        loans_held: memory::loans(state).count(),
+        parts: memory::loans(state).map(|loan| loan.parts.get()).sum(),
+        is_passing: state.memory.is_passing.get(),
+        is_spilling: state.memory.is_spilling.get(),
         given_up: state.linger.get().map(|why| match why {
             Linger::Timeout => GivenUp::Timeout,
             Linger::Breach => GivenUp::Breach,

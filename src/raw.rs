@@ -12,7 +12,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::extensions::{lend, wide};
+use crate::extensions::memory::{self, Part};
+use crate::extensions::wide;
 use crate::nginx::{Abort, Buf, Connection, Link, Pipe, off_t, within};
 
 /// Raw buffers that were taken off the free list to receive into.
@@ -20,56 +21,60 @@ pub(crate) struct Space<'p> {
     pub(crate) chain: Link<'p>,
     /// The most bytes to receive; 0 is no limit.
     pub(crate) limit: off_t,
-    /// The last buffer of the chain, if that buffer is a loan.
-    loan: Option<Buf<'p>>,
+    /// The last buffer of the chain, if that buffer is a large part of a loan.
+    part: Option<Buf<'p>>,
+    /// A part of a loan is among the buffers of the chain.
+    pub(crate) is_lent: bool,
 }
 
 impl<'p> Space<'p> {
-    /// A space of the pipe's own buffers.
-    fn own(chain: Link<'p>, limit: off_t) -> Self {
+    /// A space of buffers that wait to be full: the pipe's own, or a part that takes the
+    /// place of one of these.
+    fn own(p: Pipe<'p>, chain: Link<'p>, limit: off_t) -> Self {
         Self {
             chain,
             limit,
-            loan: None,
+            part: None,
+            is_lent: memory::is_part(p, chain.buf()),
         }
-    }
-
-    /// Whether a loan is among the buffers of this space.
-    pub(crate) fn is_lent(&self) -> bool {
-        self.loan.is_some()
     }
 }
 
-/// Takes raw buffers to receive at most `limit` bytes into: a loan, free buffers
-/// or a new one. `None` if there are none.
+/// Takes raw buffers to receive at most `limit` bytes into: a large part of a loan, free
+/// buffers, a new one, or a part of a loan in the place of a new one. `None` if there are
+/// none, or if a loan has to be spilled first.
 pub(crate) fn take<'p>(
     p: Pipe<'p>,
     upstream: Connection<'p>,
     limit: off_t,
 ) -> Result<Option<Space<'p>>, Abort> {
+    if memory::passes_through(p) {
+        return Ok(None);
+    }
+
     if let Some(space) = borrow(p, upstream, limit) {
         return Ok(Some(space));
     }
 
-    let chain = match take_free(p) {
-        None if p.allocated() < p.bufs_num() => allocate(p)?,
-        None => return Ok(None),
+    let chain = match take_all_free(p) {
         Some(chain) => chain,
+        None if p.allocated() < p.bufs_num() => allocate(p)?,
+        None => return Ok(borrow_small(p, limit)),
     };
 
     read_ahead(p, upstream, chain, limit)?;
 
-    Ok(Some(Space::own(chain, limit)))
+    Ok(Some(Space::own(p, chain, limit)))
 }
 
-/// Takes free raw buffers, after a spill has freed some.
-pub(crate) fn take_freed<'p>(p: Pipe<'p>, limit: off_t) -> Option<Space<'p>> {
-    take_free(p).map(|chain| Space::own(chain, limit))
+/// Takes free raw buffers to receive at most `limit` bytes into.
+pub(crate) fn take_free<'p>(p: Pipe<'p>, limit: off_t) -> Option<Space<'p>> {
+    take_all_free(p).map(|chain| Space::own(p, chain, limit))
 }
 
 /// Takes all free raw buffers, or only the first if the pipe receives into one buffer
 /// at a time (`single_buf`).
-fn take_free<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
+fn take_all_free<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
     let chain = p.free_raw_bufs()?;
 
     if p.single_buf() {
@@ -82,15 +87,11 @@ fn take_free<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
     Some(chain)
 }
 
-/// Borrows a large buffer from the worker, to receive at most `limit` bytes into; 0 is no
-/// limit. A partly filled buffer comes before the loan in the chain.
+/// Borrows a large part of a loan, to receive at most `limit` bytes into; 0 is no limit. A
+/// partly filled buffer comes before the part in the chain.
 fn borrow<'p>(p: Pipe<'p>, upstream: Connection<'p>, limit: off_t) -> Option<Space<'p>> {
-    let (loan, room) = lend::borrow(p, upstream)?;
-
-    let Some(link) = p.pool().link_to(loan) else {
-        lend::give_back(p, loan);
-        return None;
-    };
+    let Part { buf, limit: room } = memory::borrow(p, upstream)?;
+    let link = link_to_part(p, buf)?;
 
     let chain = match take_partial(p) {
         Some(partial) => {
@@ -100,11 +101,36 @@ fn borrow<'p>(p: Pipe<'p>, upstream: Connection<'p>, limit: off_t) -> Option<Spa
         None => link,
     };
 
+    let limit = match room {
+        0 => limit,
+        room => within(limit, room),
+    };
+
     Some(Space {
         chain,
-        limit: within(limit, room),
-        loan: Some(loan),
+        limit,
+        part: Some(buf),
+        is_lent: true,
     })
+}
+
+/// Borrows a part of a loan that is as large as one of the pipe's own buffers, to receive
+/// at most `limit` bytes into; 0 is no limit.
+fn borrow_small<'p>(p: Pipe<'p>, limit: off_t) -> Option<Space<'p>> {
+    let chain = link_to_part(p, memory::borrow_small(p)?)?;
+
+    Some(Space::own(p, chain, limit))
+}
+
+/// A link that holds the part. Gives the part back if there is no memory for a link.
+fn link_to_part<'p>(p: Pipe<'p>, part: Buf<'p>) -> Option<Link<'p>> {
+    let link = p.pool().link_to(part);
+
+    if link.is_none() {
+        memory::give_back(p, part);
+    }
+
+    link
 }
 
 /// Allocates a raw buffer.
@@ -148,39 +174,37 @@ fn read_ahead<'p>(
 }
 
 /// Puts the buffers of a space back to the front of the free list, after `size` bytes
-/// were received into them; zero or less if nothing was received. A loan without data
-/// goes back to the worker. A loan with data ends where the data ends: a loan does not
-/// wait to be filled.
+/// were received into them; zero or less if nothing was received. A part of a loan
+/// without data is given back. A large part with data ends where the data ends.
 pub(crate) fn put_back<'p>(p: Pipe<'p>, space: &Space<'p>, size: isize) {
-    match space.loan {
-        Some(_) if size <= 0 => return put_back_unfilled(p, Some(space.chain)),
-        Some(loan) => end_with_data(space, loan, size),
-        None => {}
+    if size <= 0 {
+        return put_back_unfilled(p, Some(space.chain));
+    }
+
+    if let Some(part) = space.part {
+        memory::end_with_data(p, part, bytes_in_last(space, part, size));
     }
 
     put_first(p, Some(space.chain));
 }
 
-/// Sets the loan's `end` to the end of its data: the loan is the last buffer of the
-/// space, into which `size` bytes were received.
-fn end_with_data<'p>(space: &Space<'p>, loan: Buf<'p>, size: isize) {
+/// How many of the `size` bytes that were received into the space are in its last buffer.
+fn bytes_in_last<'p>(space: &Space<'p>, last: Buf<'p>, size: isize) -> isize {
     let before = space
         .chain
         .iter()
         .map(Link::buf)
-        .take_while(|buf| *buf != loan)
+        .take_while(|buf| *buf != last)
         .map(Buf::room)
         .fold(0, isize::wrapping_add);
 
-    let bytes = size.saturating_sub(before).max(0).min(loan.room());
-
-    loan.set_end(loan.last().wrapping_offset(bytes));
+    size.saturating_sub(before).max(0).min(last.room())
 }
 
-/// Puts buffers back to the front of the free list. A loan among them has no data, and
-/// goes back to the worker instead.
+/// Puts buffers back to the front of the free list. A part of a loan without data is
+/// given back instead.
 pub(crate) fn put_back_unfilled<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) {
-    put_first(p, without_loan(p, chain));
+    put_first(p, without_empty_part(p, chain));
 }
 
 fn put_first<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) {
@@ -194,24 +218,25 @@ fn put_first<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) {
     p.set_free_raw_bufs(Some(chain));
 }
 
-/// Takes the loan off a chain and gives the loan back to the worker. The loan is the
+/// Takes a part of a loan that has no data off a chain, and gives it back. That part is the
 /// first of the chain, or the second behind a partly filled buffer.
-fn without_loan<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) -> Option<Link<'p>> {
+fn without_empty_part<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) -> Option<Link<'p>> {
     let first = chain?;
 
-    if lend::loan(p).is_none() {
-        return chain;
-    }
-
-    if lend::give_back(p, first.buf()) {
+    if give_back_empty(p, first.buf()) {
         return without(p, first);
     }
 
-    if let Some(second) = first.next().filter(|link| lend::give_back(p, link.buf())) {
+    if let Some(second) = first.next().filter(|link| give_back_empty(p, link.buf())) {
         first.set_next(without(p, second));
     }
 
     chain
+}
+
+/// Gives a buffer back if it is a part of a loan and has no data. Tells whether that is so.
+fn give_back_empty<'p>(p: Pipe<'p>, raw: Buf<'p>) -> bool {
+    !raw.has_data() && memory::give_back(p, raw)
 }
 
 fn without<'p>(p: Pipe<'p>, link: Link<'p>) -> Option<Link<'p>> {
@@ -243,11 +268,11 @@ pub(crate) fn take_first<'p>(p: Pipe<'p>) -> Option<Link<'p>> {
     Some(first)
 }
 
-/// Makes a raw buffer empty and puts it on the free list, or gives it back to the
-/// worker if it is the loan. `None` if there is no memory for a link.
+/// Makes a raw buffer empty and puts it on the free list, or gives it back if it is a part
+/// of a loan. `None` if there is no memory for a link.
 /// `ngx_event_pipe_add_free_buf`.
 pub(crate) fn add_free_buf<'p>(p: Pipe<'p>, raw: Buf<'p>) -> Option<()> {
-    if lend::give_back(p, raw) {
+    if memory::give_back(p, raw) {
         return Some(());
     }
 
@@ -316,15 +341,15 @@ impl<'p> FreeEnd<'p> {
     }
 
     /// If a shadow that has been spilled is the last of its raw buffer, empties the raw
-    /// buffer and appends it to the free list; a loan goes back to the worker instead.
+    /// buffer and appends it to the free list; a part of a loan is given back instead.
     pub(crate) fn release(&mut self, shadow: Buf<'p>) -> Result<(), Abort> {
         let Some(raw) = shadow.shadow().filter(|_| shadow.last_shadow()) else {
             return Ok(());
         };
 
-        if lend::is_loan(self.pipe, raw) {
+        if memory::is_part(self.pipe, raw) {
             remove_shadow_links(raw);
-            lend::give_back(self.pipe, raw);
+            memory::give_back(self.pipe, raw);
             return Ok(());
         }
 

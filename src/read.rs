@@ -4,7 +4,7 @@
 
 use core::num::NonZeroU64;
 
-use crate::extensions::{counts, delay, lend, linger, stream, turns};
+use crate::extensions::{counts, delay, linger, memory, stream, turns};
 use crate::nginx::{
     Abort, Connection, Linger, Link, Links, NGX_AGAIN, NGX_ERROR, Pipe, clock, debug, ngx_msec_t,
     off_t, wall_clock_since,
@@ -81,7 +81,7 @@ fn pass(p: Pipe<'_>) -> Result<(), Leave> {
     dump::chains(p);
     filter_partial_buffer(p)?;
     filter_remainder(p)?;
-    spill_cacheable(p)
+    spill_at_once(p)
 }
 
 /// While a thread works for this request, nothing is read. The result of a thread's
@@ -163,7 +163,7 @@ fn receive<'p>(p: Pipe<'p>) -> Result<Received<'p>, Leave> {
         return Ok(Received::Enough);
     }
 
-    if lend::waits_to_be_sent(p) {
+    if memory::waits_to_be_sent(p) {
         p.set_upstream_blocked(true);
         return Ok(Received::Enough);
     }
@@ -182,7 +182,7 @@ fn receive<'p>(p: Pipe<'p>) -> Result<Received<'p>, Leave> {
 fn recv_chain<'p>(p: Pipe<'p>, upstream: Connection<'p>, space: &Space<'p>) -> isize {
     let size = upstream.recv_chain(space.chain, space.limit);
 
-    counts::received(p, size, space.is_lent());
+    counts::received(p, size, space.is_lent);
     turns::received(p, size);
     debug!(p.log(), c"pipe recv chain: %z", size);
 
@@ -317,30 +317,40 @@ fn space<'p>(
     upstream: Connection<'p>,
     limit: off_t,
 ) -> Result<Option<Space<'p>>, Leave> {
-    if let Some(space) = raw::take(p, upstream, limit).map_err(no_memory)? {
-        return Ok(Some(space));
-    }
+    loop {
+        if let Some(space) = raw::take(p, upstream, limit).map_err(no_memory)? {
+            return Ok(Some(space));
+        }
 
+        if !may_spill(p) {
+            return Ok(None);
+        }
+
+        match spill::free_raw_bufs(p)? {
+            Spilled::Done => {}
+            Spilled::Nothing => return Ok(raw::take_free(p, limit)),
+            Spilled::Pending => return Err(Leave::Pending),
+        }
+    }
+}
+
+/// Whether data may be spilled to get raw buffers, because the client is not ready or the
+/// response is cacheable. If not, notes that data is to be sent first, if there is any.
+fn may_spill(p: Pipe<'_>) -> bool {
     if !p.cacheable() && p.client_ready() {
         if p.downstream_error() && p.input().is_none() {
             // After an error, buffers that the output still holds do not come back.
             debug!(p.log(), c"no pipe bufs to read in");
-            return Ok(None);
+            return false;
         }
 
         // Sending is cheaper than writing to disk.
         p.set_upstream_blocked(true);
         debug!(p.log(), c"pipe downstream ready");
-        return Ok(None);
+        return false;
     }
 
-    // The data may be spilled, because the client is not ready or the response is
-    // cacheable.
-    match spill::free_raw_bufs(p)? {
-        Spilled::Done => Ok(raw::take_freed(p, limit)),
-        Spilled::Nothing => Ok(None),
-        Spilled::Pending => Err(Leave::Pending),
-    }
+    true
 }
 
 fn no_memory(_: Abort) -> Leave {
@@ -476,13 +486,32 @@ fn filter_remainder(p: Pipe<'_>) -> Result<(), Leave> {
     Ok(())
 }
 
-/// Writes the data of a cacheable response to the temporary file at once.
-fn spill_cacheable(p: Pipe<'_>) -> Result<(), Leave> {
-    if !p.cacheable() || (p.input().is_none() && p.buf_to_file().is_none()) {
+/// Writes to the temporary file what is not to wait for the client: the data of a cacheable
+/// response, and data in a loan that is to go back at once.
+fn spill_at_once(p: Pipe<'_>) -> Result<(), Leave> {
+    if !p.cacheable() {
+        return spill_loan(p);
+    }
+
+    if p.input().is_none() && p.buf_to_file().is_none() {
         return Ok(());
     }
 
     debug!(p.log(), c"pipe write chain");
 
     spill_or_leave(p)
+}
+
+/// Writes to the temporary file as much as is needed for the loan to go back that is not
+/// to wait for the client. (nginx: nothing.)
+fn spill_loan(p: Pipe<'_>) -> Result<(), Leave> {
+    while memory::passes_through(p) && p.input().is_some() {
+        match spill::free_raw_bufs(p)? {
+            Spilled::Done => {}
+            Spilled::Nothing => break,
+            Spilled::Pending => return Err(Leave::Pending),
+        }
+    }
+
+    Ok(())
 }

@@ -4,10 +4,10 @@
 
 #![forbid(unsafe_code)]
 
-use crate::extensions::{counts, delay, fallback, lend, segments, stream};
+use crate::extensions::{counts, delay, fallback, memory, segments, stream};
 #[cfg(ngx_threads)]
 use crate::nginx::NGX_AGAIN;
-use crate::nginx::{Abort, Link, NGX_ERROR, Pipe, TempFile, debug, off_t};
+use crate::nginx::{Abort, Buf, Link, Links, NGX_ERROR, Pipe, TempFile, debug, off_t};
 use crate::raw::FreeEnd;
 
 /// How a spill has ended, if not with an error.
@@ -23,26 +23,19 @@ pub(crate) enum Spilled {
     Pending,
 }
 
-/// Writes data of `in` to the temporary file until a raw buffer is free, if the file
-/// may still grow.
+/// Writes data of `in` to the temporary file, so that raw buffers or loans become free,
+/// if the file may still grow.
 pub(crate) fn free_raw_bufs(p: Pipe<'_>) -> Result<Spilled, Abort> {
-    loop {
-        let Some(file) = file_for_spill(p) else {
-            debug!(p.log(), c"no pipe bufs to read in");
-            return Ok(Spilled::Nothing);
-        };
+    let Some(file) = file_for_spill(p) else {
+        debug!(p.log(), c"no pipe bufs to read in");
+        return Ok(Spilled::Nothing);
+    };
 
-        let spilled = spill(p);
+    let spilled = spill(p);
 
-        debug!(p.log(), c"pipe temp offset: %O", file.offset());
+    debug!(p.log(), c"pipe temp offset: %O", file.offset());
 
-        // The spilled data may have been in a loan: a loan went back to the worker, not
-        // to the free list.
-        match spilled? {
-            Spilled::Done if p.free_raw_bufs().is_none() => {}
-            spilled => return Ok(spilled),
-        }
-    }
+    spilled
 }
 
 /// The temporary file, if more may be written to it now. May delay upstream's read
@@ -72,7 +65,7 @@ fn file_for_spill<'p>(p: Pipe<'p>) -> Option<TempFile<'p>> {
 }
 
 /// Writes data of `in` to the temporary file: all of `in` if the response is cacheable,
-/// otherwise whole groups, up to `temp_file_write_size` and the file's limit. If a
+/// otherwise whole groups, up to the size of a write and the file's limit. If a
 /// thread has been writing, only takes the result of that write.
 pub(crate) fn spill(p: Pipe<'_>) -> Result<Spilled, Abort> {
     let Some(file) = p.temp_file() else {
@@ -162,13 +155,14 @@ fn take_input<'p>(p: Pipe<'p>, file: TempFile<'p>) -> Result<Option<Link<'p>>, A
     Ok(Some(chain))
 }
 
-/// The last link up to which a write stays within `temp_file_write_size` and the file
-/// within its limit. The shadows of one raw buffer stay together: the raw buffer is
+/// The last link up to which a write stays within its size and the file within its
+/// limit. The shadows of one raw buffer stay together: the raw buffer is
 /// free only when all of them are written.
 fn last_within_limits<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> Option<Link<'p>> {
     debug!(p.log(), c"pipe offset: %O", file.offset());
 
     let used = segments::used(p, file);
+    let write_size = memory::write_size(p);
     let mut last = None;
     let mut size: isize = 0;
     let mut between_groups = true;
@@ -188,11 +182,9 @@ fn last_within_limits<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Link<'p>) -> O
         let with_this = size.wrapping_add(buf.len());
         let file_with_this = used.wrapping_add(with_this as off_t);
 
-        // A loan is written as a whole, whatever its size.
-        let is_too_much =
-            with_this > p.temp_file_write_size() && (size != 0 || !lend::is_loan(p, buf));
+        let is_too_much = with_this > write_size || file_with_this > p.max_temp_file_size();
 
-        if between_groups && (is_too_much || file_with_this > p.max_temp_file_size()) {
+        if between_groups && is_too_much {
             break;
         }
 
@@ -229,6 +221,12 @@ fn finish_write<'p>(
     }
 
     counts::spilled(p, size);
+    memory::spilled(p);
+
+    if size > 0 && memory::sends_what_was_written(p, body, size) {
+        send_from_memory(p, file, body, size as off_t);
+        return Ok(Spilled::Done);
+    }
 
     if size > 0 {
         link_to_out(p, file, size as off_t)?;
@@ -237,6 +235,19 @@ fn finish_write<'p>(
     free_shadows(p, body)?;
 
     Ok(Spilled::Done)
+}
+
+/// Puts shadows into `out`, which is empty, whose `size` bytes are in the file as well. (nginx sends what is
+/// cacheable from the file only.)
+fn send_from_memory<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Option<Link<'p>>, size: off_t) {
+    file.set_offset(file.offset().wrapping_add(size));
+
+    for link in Links::from(chain) {
+        // Nobody waits for the memory.
+        link.buf().set_recycled(false);
+    }
+
+    p.set_out(chain);
 }
 
 /// Puts a chain that could not be written back into `in`, or ends the response.
@@ -289,7 +300,9 @@ fn link_to_out(p: Pipe<'_>, file: TempFile<'_>, size: off_t) -> Result<(), Abort
 
     segments::grown(p, size);
 
-    if let Some(adjacent) = tail.map(Link::buf).filter(|buf| buf.file_last() == start) {
+    let is_adjacent = |buf: &Buf<'_>| buf.in_file() && buf.file_last() == start;
+
+    if let Some(adjacent) = tail.map(Link::buf).filter(is_adjacent) {
         file.set_offset(end);
         adjacent.set_file_last(end);
         return Ok(());

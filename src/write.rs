@@ -5,7 +5,7 @@
 
 use core::ffi::c_void;
 
-use crate::extensions::{self, busy, counts, lend, linger, segments, stream, wide};
+use crate::extensions::{self, busy, counts, linger, memory, segments, stream, wide};
 use crate::nginx::{Abort, Buf, FilterError, Level, Link, Links, Pipe, debug, error, off_t};
 use crate::raw::release;
 #[cfg(ngx_threads)]
@@ -227,7 +227,7 @@ struct Batch<'p> {
     /// The batch begins with file buffers.
     has_file: bool,
     /// The batch is larger than the busy size: the client takes so much at once, or the
-    /// batch is a loan, which is sent as a whole.
+    /// batch is a part of a loan, which is sent as a whole.
     exceeds_busy_size: bool,
 }
 
@@ -323,8 +323,8 @@ fn next_batch<'p>(p: Pipe<'p>) -> Batch<'p> {
             }
 
             if with_this as isize > limit {
-                // A loan is sent alone, whatever its size.
-                if busy > 0 || !lend::is_loan(p, buf) {
+                // A part of a loan is sent alone, whatever its size.
+                if busy > 0 || !memory::is_part(p, buf) {
                     batch.flush = true;
                     return batch;
                 }

@@ -235,6 +235,17 @@ pub(crate) const FAMILIES: &[Family] = &[
         ..PLAIN
     },
     Family {
+        name: "many-slow",
+        title: "40 clients that read 2 MiB/s, the default buffers; nginx spills to temporary files",
+        spills: true,
+        pace: Some(2 * M),
+        clients: 40,
+        sides: COPYING,
+        sizes: &[200 * K, 777 * K, 7 * M],
+        quick: &[777 * K, 7 * M],
+        ..PLAIN
+    },
+    Family {
         name: "tls",
         title: "HTTP/1.1 over TLS, the default buffers",
         speech: Speech::Http1Tls,

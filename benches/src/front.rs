@@ -128,7 +128,7 @@ fn upstream(name: &str, address: SocketAddr) -> String {
 /// What this project's pipe is told on this side.
 fn own_directives(side: Side) -> &'static str {
     match side {
-        Side::Unlent => "event_pipe_lend 0;\n",
+        Side::Unlent => "event_pipe_memory 0;\n",
         Side::Unbounded => "event_pipe_max_chunk 0;\n",
         _ => "",
     }

@@ -148,6 +148,7 @@ pub(crate) fn response(state: &State<'_>) -> Response {
         writes: counts.writes.get(),
         loans: counts.loans.get(),
         lent: counts.lent.get(),
+        memory: positive(state.memory.most.get()),
         cut_turns: counts.cut_turns.get(),
         queue_time: counts.queue_time.get(),
         peak: positive(counts.peak.get()),

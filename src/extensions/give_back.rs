@@ -1,6 +1,6 @@
 //! When upstream is finished, the output is given all there is, and nginx does not call
-//! the pipe any more. The buffers that the output still holds keep a loan of the
-//! worker's and segments in use: both go back when they have been sent, not only when
+//! the pipe any more. The buffers that the output still holds keep loans of the worker's
+//! and segments in use: both go back when they have been sent, not only when
 //! the request ends. (Under nginx, a response has one file, until the request ends.)
 //!
 //! A filter may hold a buffer that it was given until the buffer's data is taken, which
@@ -10,7 +10,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::extensions::{lend, segments};
+use crate::extensions::{memory, segments};
 use crate::nginx::{Buf, Link, Pipe, State, ngx_msec_t};
 
 /// How many times in the course of `send_timeout` the watch looks at the client, and
@@ -69,8 +69,8 @@ pub(crate) fn end_final_flush(p: Pipe<'_>) {
     }
 }
 
-/// Gives back what has been sent since the last call of this function: segments, and
-/// the loan.
+/// Gives back what has been sent since the last call of this function: segments and
+/// loans.
 pub(crate) fn give_back_sent<'p>(p: Pipe<'p>, state: &State<'p>) {
     let last = &state.give_back;
 
@@ -85,12 +85,12 @@ pub(crate) fn give_back_sent<'p>(p: Pipe<'p>, state: &State<'p>) {
     segments::finish(p);
 
     if !is_held(state) {
-        // A loan that no shadow refers to: the input filter has dropped its data.
-        lend::give_back_any(state);
+        // Loans that no shadow refers to: the input filter has dropped their data.
+        memory::give_back_all(state);
     }
 }
 
-/// The first link whose buffer has not been sent. Gives back the segments and the loan
+/// The first link whose buffer has not been sent. Gives back the segments and the loans
 /// of the buffers before that link.
 fn after_sent<'p>(p: Pipe<'p>, chain: Option<Link<'p>>) -> Option<Link<'p>> {
     let mut next = chain;
@@ -107,7 +107,7 @@ fn done<'p>(p: Pipe<'p>, buf: Buf<'p>) {
     if buf.temp_file() {
         segments::done(p, buf);
     } else if let Some(raw) = buf.shadow().filter(|_| buf.last_shadow()) {
-        lend::give_back(p, raw);
+        memory::give_back(p, raw);
     }
 }
 
@@ -123,7 +123,7 @@ fn is_held(state: &State<'_>) -> bool {
 /// Whether the state is finished and the output still holds something that keeps a loan
 /// or a segment in use.
 pub(crate) fn is_left(state: &State<'_>) -> bool {
-    let has_something = state.lend.loan.get().is_some() || state.segments.oldest.get().is_some();
+    let has_something = memory::has_loans(state) || state.segments.oldest.get().is_some();
 
     state.give_back.is_finished.get() && has_something && is_held(state)
 }

@@ -14,20 +14,23 @@
 //! | read | `delay::stop_waiting` | nothing | the delay of upstream's read event for the client's sake is over |
 //! | read | `turns::limit` | no limit but that of the rate | no more at once than may still be moved |
 //! | read | `turns::cut_short`, `turns::received` | a turn goes on as long as there is something to receive | a turn ends when the worker's pipes have moved enough |
-//! | read | `lend::waits_to_be_sent` | no | a loan is sent before more is received |
+//! | read | `memory::waits_to_be_sent` | no | a loan is sent before more is received |
+//! | read | `memory::passes_through` | only what is cacheable is written to disk at once | so is what was received into a loan and cannot stay there |
 //! | read | `counts::received`, `counts::queued` | nothing | counts |
 //! | read | `stream::goes_on`, `stream::seems_ended` | a buffer waits to be full | a stream's buffer does not wait, nor does the last buffer of a response |
-//! | raw | `lend::borrow` | own buffers | a large buffer of the worker's |
-//! | raw | `lend::is_loan`, `lend::give_back` | the buffer is free | a loan goes back to the worker |
+//! | raw | `memory::borrow`, `memory::borrow_small` | own buffers | a part of the worker's memory |
+//! | raw | `memory::end_with_data` | a buffer is filtered when it is full | a large part ends where its data ends |
+//! | raw | `memory::is_part`, `memory::give_back` | the buffer is free | a part goes back, and a loan to the worker |
 //! | raw | `wide::bytes_to_expect` | one buffer at a time | as many as the socket has data for |
 //! | spill | `fallback::is_memory_only`, `stream::is_live` | spill | no spill after the disk has failed, nor of a live stream |
 //! | spill | `delay::wait` | spills at once | spills after `event_pipe_spill_delay` |
 //! | spill | `segments::choose_file`, `segments::used` | one file; the limit is for all that was written | several segments; the limit is for what is on disk |
 //! | spill | `segments::grown`, `segments::linked`, `counts::spilled` | nothing | notes how much was spilled |
-//! | spill | `lend::is_loan` | `temp_file_write_size` | a loan is written as a whole |
+//! | spill | `memory::write_size` | `temp_file_write_size` | a loan is written as a whole |
+//! | spill | `memory::spilled` | nothing | notes that there is no memory to stay in |
 //! | spill | `fallback::go_on_without_disk` | the response ends | goes on in memory |
 //! | write | `busy::bytes`, `busy::sort` | walks `busy` | keeps the end and the size of `busy` |
-//! | write | `wide::busy_limit`, `lend::is_loan` | the busy size | a wide batch is as large as the client's room; a loan is sent as a whole |
+//! | write | `wide::busy_limit`, `memory::is_part` | the busy size | a wide batch is as large as the client's room; a part is sent as a whole |
 //! | write | `stream::follows_up`, `linger::follows_up` | no | the output is called again without new data |
 //! | write | `stream::before_output`, `stream::note_flush`, `counts::before_output`, `after_output` | nothing | marks the last of a stream's data to be flushed; counts, notes how much of the client's room is used |
 //! | write | `segments::done` | nothing | closes segments that have been sent |
@@ -43,7 +46,7 @@
 //!    the flags of upstream, `timeouts` sets timers, `turns` has nginx call pipes that
 //!    have waited.
 //! 3. An extension uses handles of `nginx`, and extensions further down in this order:
-//!    `timeouts`, `turns`; `counts`, `give_back`; `status`, `linger`, `lend`; `wide`, `segments`,
+//!    `timeouts`, `turns`; `counts`, `give_back`; `status`, `linger`, `memory`; `wide`, `segments`,
 //!    `busy`, `stream`, `delay`, `fallback`; `text`, `descriptors`, `filters`. An extension
 //!    uses no file of the algorithm.
 
@@ -56,8 +59,8 @@ pub(crate) mod descriptors;
 pub(crate) mod fallback;
 pub(crate) mod filters;
 pub(crate) mod give_back;
-pub(crate) mod lend;
 pub(crate) mod linger;
+pub(crate) mod memory;
 pub(crate) mod segments;
 pub(crate) mod status;
 pub(crate) mod stream;
@@ -80,14 +83,15 @@ pub(crate) fn start_turn(p: Pipe<'_>) {
     note_aio(p);
 
     counts::start_turn(state);
+    memory::start_turn(state);
     wide::start_turn(state);
 }
 
-/// Gives the loan back to the worker, closes the segments that are not nginx's, and
+/// Gives the loans back to the worker, closes the segments that are not nginx's, and
 /// takes the pipe out of the worker's queue, when the request ends.
 pub(crate) fn close(state: &State<'_>) {
     turns::leave(state);
-    lend::give_back_any(state);
+    memory::give_back_all(state);
     segments::close_all(state);
 }
 

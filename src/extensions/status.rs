@@ -40,6 +40,8 @@ pub(crate) struct Response {
     pub(crate) loans: u64,
     /// Bytes received into loans.
     pub(crate) lent: u64,
+    /// The most bytes of the worker's memory that were lent at a time.
+    pub(crate) memory: u64,
     /// How many times the pipe has waited for its turn.
     pub(crate) cut_turns: u64,
     /// For how long the pipe has waited for its turn, in milliseconds.
@@ -208,6 +210,7 @@ pub(crate) fn variable(response: &Response, number: usize, text: &mut Text<'_>) 
         7 => text.number(response.reads),
         8 => text.number(response.writes),
         9 => text.add(name(response.end)),
+        10 => text.number(response.memory),
         _ => text,
     };
 }
@@ -520,6 +523,7 @@ mod tests {
         writes: 30,
         loans: 3,
         lent: 900,
+        memory: 524_288,
         cut_turns: 4,
         queue_time: 5,
         peak: 2049,
@@ -601,7 +605,7 @@ mod tests {
 
     fn variables(response: &Response) -> Vec<String> {
         let variable = |number| written(1 << 20, |text| variable(response, number, text));
-        (0..10).map(variable).collect()
+        (0..11).map(variable).collect()
     }
 
     #[test]
@@ -688,11 +692,11 @@ mod tests {
         assert_eq!(
             variables(&RESPONSE),
             [
-                "3000", "2049", "3", "8", "2", "1.007", "0.012", "40", "30", "complete"
+                "3000", "2049", "3", "8", "2", "1.007", "0.012", "40", "30", "complete", "524288"
             ]
         );
 
-        assert_eq!(written(32, |text| variable(&RESPONSE, 10, text)), "");
+        assert_eq!(written(32, |text| variable(&RESPONSE, 11, text)), "");
     }
 
     #[test]

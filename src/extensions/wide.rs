@@ -60,14 +60,15 @@ pub(crate) fn start_turn(state: &State<'_>) {
     state.wide.is_room_known.set(false);
 }
 
-/// Notes that the output was given a batch of `bytes`. If a wide batch has left
-/// something in `busy`, the kernel's figure is too high for this client: batches stay
-/// within the busy size for the rest of the response.
+/// Notes that the output was given a batch of `bytes`. If a wide batch within the client's
+/// room has left something in `busy`, the kernel's figure is too high for this client:
+/// batches stay within the busy size for the rest of the response.
 pub(crate) fn after_output(p: Pipe<'_>, bytes: off_t, exceeds_busy_size: bool) {
     let Some(wide) = p.state().map(|state| &state.wide) else {
         return;
     };
     let used = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let was_promised = wide.is_room_known.get() && used <= wide.room.get();
     let busy_size = p.busy_size().unsigned_abs();
 
     match room_after(wide.room.get(), used, busy_size, exceeds_busy_size) {
@@ -75,7 +76,7 @@ pub(crate) fn after_output(p: Pipe<'_>, bytes: off_t, exceeds_busy_size: bool) {
         None => wide.is_room_known.set(false),
     }
 
-    if exceeds_busy_size && p.busy().is_some() {
+    if exceeds_busy_size && was_promised && p.busy().is_some() {
         wide.is_overestimated.set(true);
     }
 }

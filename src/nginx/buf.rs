@@ -61,12 +61,6 @@ handle! {
 pub(crate) type FileAddress = *mut ngx_file_t;
 
 impl Buf<'_> {
-    /// The address of the structure.
-    #[cfg(feature = "std")]
-    pub(crate) fn address(self) -> usize {
-        self.as_raw().addr()
-    }
-
     /// Bytes of data in memory, `last - pos`.
     pub(crate) fn len(self) -> isize {
         distance(self.pos(), self.last())

@@ -26,6 +26,8 @@ handle! {
     /// The socket.
     value fd: ngx_fd_t => fd;
     value recv_chain: RecvChain => recv_chain_function;
+    /// The kernel may send from a file to this connection, sendfile(2).
+    flag sendfile: (sendfile_raw, set_sendfile_raw) => sendfile;
 }
 
 /// The address in `data`; the pipe only compares it.

@@ -28,6 +28,7 @@ mod file;
 mod handle;
 #[cfg(test)]
 mod layout;
+mod loan;
 mod log;
 mod pipe;
 mod pool;
@@ -46,6 +47,7 @@ pub(crate) use bindings::{NGX_AGAIN, NGX_ERROR, ngx_msec_t, off_t};
 pub(crate) use buf::{Address, Buf, Link, Links, Slot};
 pub(crate) use connection::{Connection, Event, clock, nanoseconds, wall_clock_since};
 pub(crate) use file::TempFile;
+pub(crate) use loan::{LOAN, Loan};
 pub(crate) use log::{Format, Level, Log, debug, error};
 pub(crate) use pipe::{FilterError, Pipe};
 pub(crate) use pool::Pool;

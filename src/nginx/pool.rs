@@ -1,7 +1,7 @@
 //! The request's pool, `ngx_pool_t`: the only source of memory that the pipe has. All
 //! memory from the pool is freed when the request ends.
 
-use super::bindings::{self, ngx_fd_t, ngx_pool_s};
+use super::bindings::{self, ngx_buf_t, ngx_fd_t, ngx_pool_s};
 use super::buf::{Address, Buf, Link};
 use super::handle::handle;
 use super::log::Log;
@@ -20,6 +20,16 @@ impl<'p> Pool<'p> {
 
         // SAFETY: null, or a buffer of the pool.
         unsafe { Buf::from_raw(buf) }
+    }
+
+    /// Allocates a buffer of which all fields are zero, `ngx_calloc_buf`. `None` if there
+    /// is no memory.
+    pub(crate) fn calloc_buf(self) -> Option<Buf<'p>> {
+        // SAFETY: a live pool.
+        let memory = unsafe { bindings::ngx_pcalloc(self.as_raw(), size_of::<ngx_buf_t>()) };
+
+        // SAFETY: null, or a buffer of the pool.
+        unsafe { Buf::from_raw(memory.cast()) }
     }
 
     /// Allocates a buffer without data that has the output send all that it holds. The

@@ -19,6 +19,7 @@ use super::buf::{Buf, Link};
 use super::connection::clock;
 use super::file::TempFile;
 use super::handle::handle;
+use super::loan::Loan;
 use super::pipe::Pipe;
 use super::pool::Pool;
 
@@ -32,8 +33,8 @@ handle! {
     /// Whether the pipe reads and writes more at once than nginx does,
     /// `event_pipe_wide`.
     setting wide: ngx_flag_t => wide;
-    /// How many bytes a worker's loans may have together, `event_pipe_lend`.
-    value lend: usize => lend;
+    /// How many bytes of memory a worker may lend to its pipes, `event_pipe_memory`.
+    value memory: usize => memory;
     /// Whether a response goes on without the disk when the disk fails,
     /// `event_pipe_spill_fallback`.
     setting spill_fallback: ngx_flag_t => spill_fallback;
@@ -80,8 +81,8 @@ pub(crate) struct State<'p> {
     pub(crate) delay: Delay,
     pub(crate) fallback: Fallback,
     pub(crate) give_back: GiveBack<'p>,
-    pub(crate) lend: Lend<'p>,
     pub(crate) linger: Cell<Option<Linger>>,
+    pub(crate) memory: Memory<'p>,
     pub(crate) segments: Segments<'p>,
     pub(crate) stream: Stream,
     pub(crate) timeouts: Timeouts,
@@ -220,13 +221,6 @@ pub(crate) struct GiveBack<'p> {
     pub(crate) input: Cell<Option<Link<'p>>>,
 }
 
-/// What the worker has lent to this pipe.
-#[derive(Default)]
-pub(crate) struct Lend<'p> {
-    /// The loan: a raw buffer of the worker's.
-    pub(crate) loan: Cell<Option<Buf<'p>>>,
-}
-
 /// Why the pipe has given upstream up: nothing more is read, although the client has
 /// yet to take what upstream has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,6 +231,24 @@ pub(crate) enum Linger {
     Breach,
     /// There is no memory to read on.
     NoMemory,
+}
+
+/// What the worker has lent to this pipe.
+#[derive(Default)]
+pub(crate) struct Memory<'p> {
+    /// The oldest loan, from which the others can be reached.
+    pub(crate) oldest: Cell<Option<&'p Loan<'p>>>,
+    /// The first of the buffers that can be parts again; the `shadow` of each points to
+    /// the next.
+    pub(crate) free_parts: Cell<Option<Buf<'p>>>,
+    /// Bytes of the loans.
+    pub(crate) bytes: Cell<usize>,
+    /// The most bytes that the loans have had.
+    pub(crate) most: Cell<usize>,
+    /// The loan's data is to be written to the temporary file at once.
+    pub(crate) is_passing: Cell<bool>,
+    /// Data has been spilled in this turn because the client is behind.
+    pub(crate) is_spilling: Cell<bool>,
 }
 
 /// The temporary files of a response.
@@ -388,8 +400,8 @@ impl<'p> State<'p> {
             delay: Delay::default(),
             fallback: Fallback::default(),
             give_back: GiveBack::default(),
-            lend: Lend::default(),
             linger: Cell::new(None),
+            memory: Memory::default(),
             segments: Segments::default(),
             stream,
             timeouts: Timeouts {

@@ -2,20 +2,17 @@
 //! whether all filters are known, and the pipes that wait for their turn.
 
 use core::cell::Cell;
-use core::ptr::null_mut;
 
-use super::bindings::{self, ngx_buf_t};
-use super::buf::Buf;
-use super::log::Log;
+use super::bindings;
+use super::loan::Loans;
 use super::queue::Queue;
 
 /// What the library keeps once in each worker process.
 pub(crate) struct Worker {
-    /// The first of the loans that are not lent; the `shadow` of each points to the
-    /// next.
-    free_loans: Cell<*mut ngx_buf_t>,
-    /// Bytes of all loans of this worker, lent or not.
-    pub(crate) loan_bytes: Cell<usize>,
+    /// The loans, lent or not.
+    pub(crate) loans: Loans,
+    /// nginx is to call the library when loans may have been idle.
+    pub(crate) is_idle_watched: Cell<bool>,
     /// How many segments that nginx would not have the worker may have
     /// (`segments_max`), and has (`segments_open`).
     pub(crate) segments_max: Cell<u64>,
@@ -45,8 +42,8 @@ pub(crate) enum Cycle {
 unsafe impl Sync for Worker {}
 
 static WORKER: Worker = Worker {
-    free_loans: Cell::new(null_mut()),
-    loan_bytes: Cell::new(0),
+    loans: Loans::new(),
+    is_idle_watched: Cell::new(false),
     segments_max: Cell::new(0),
     segments_open: Cell::new(0),
     files_max: Cell::new(0),
@@ -74,68 +71,12 @@ impl Worker {
         }
     }
 
-    /// Takes a loan of `size` bytes that is not lent. `None` if there is none. The
-    /// caller has the loan until it calls [`Worker::keep_loan`].
-    pub(crate) fn take_loan<'p>(&self, size: usize) -> Option<Buf<'p>> {
-        // SAFETY: null, or made by `new_loan`; such a buffer is never freed.
-        let loan: Buf<'p> = unsafe { Buf::from_raw(self.free_loans.get()) }?;
-
-        self.free_loans
-            .set(loan.shadow().map_or(null_mut(), Buf::as_raw));
-        set_up(loan, size);
-
-        Some(loan)
+    /// Has nginx call the library, `ngx_event_pipe_rust_idle`, after this time. A worker
+    /// that is to exit does not wait for that.
+    pub(crate) fn call_when_idle(&self, after: bindings::ngx_msec_t) {
+        // SAFETY: sets the timer of an event of the module's own.
+        unsafe { bindings::ngx_event_pipe_glue_idle(after) }
     }
-
-    /// Allocates a loan of `size` bytes, which stays the worker's for good. `None` if
-    /// there is no memory. The caller has the loan until it calls
-    /// [`Worker::keep_loan`].
-    pub(crate) fn new_loan<'p>(&self, size: usize, log: Log<'_>) -> Option<Buf<'p>> {
-        let bytes = size.checked_add(size_of::<ngx_buf_t>())?;
-
-        // SAFETY: a live log.
-        let memory = unsafe { bindings::ngx_alloc(bytes, log.as_raw()) };
-
-        // SAFETY: null, or memory for a buffer, which `set_up` fills.
-        let loan: Buf<'p> = unsafe { Buf::from_raw(memory.cast()) }?;
-
-        self.loan_bytes
-            .set(self.loan_bytes.get().saturating_add(size));
-        set_up(loan, size);
-
-        Some(loan)
-    }
-
-    /// Takes a loan back. No buffer of any pipe refers to the loan any more.
-    pub(crate) fn keep_loan(&self, loan: Buf<'_>, size: usize) {
-        // SAFETY: the memory of a loan, which nobody else looks at from now on.
-        unsafe { bindings::ngx_event_pipe_glue_forbid(memory(loan), size) }
-
-        // SAFETY: null, or the first of the loans that are not lent.
-        loan.set_shadow(unsafe { Buf::from_raw(self.free_loans.get()) });
-        self.free_loans.set(loan.as_raw());
-    }
-}
-
-/// The memory behind the structure of a loan.
-fn memory(loan: Buf<'_>) -> *mut u8 {
-    // SAFETY: `new_loan` has allocated the memory behind the structure with it.
-    unsafe { loan.as_raw().add(1).cast() }
-}
-
-/// Sets all fields of a loan, so that it is an empty raw buffer.
-fn set_up(loan: Buf<'_>, size: usize) {
-    let start = memory(loan);
-
-    // SAFETY: the memory of a loan that is not lent.
-    unsafe { bindings::ngx_event_pipe_glue_permit(start, size) }
-
-    loan.clear();
-    loan.set_start(start);
-    loan.set_pos(start);
-    loan.set_last(start);
-    loan.set_end(start.wrapping_add(size));
-    loan.set_temporary(true);
 }
 
 /// How many descriptors the process may have: now, and at most if it asks for more.

@@ -44,6 +44,7 @@ const GLUE: &[&str] = &[
     "ngx_event_pipe_glue_add_timer",
     "ngx_event_pipe_glue_flush_buf",
     "ngx_event_pipe_glue_forbid",
+    "ngx_event_pipe_glue_idle",
     "ngx_event_pipe_glue_permit",
     "ngx_event_pipe_glue_end_cycle",
     "ngx_event_pipe_glue_nanoseconds",

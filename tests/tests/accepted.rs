@@ -337,7 +337,7 @@ fn whatever_the_directives_say() -> Result<()> {
         ("stream-stalled", |case| {
             case.conf("event_pipe_stream on;").manner(Manner::STALLED)
         }),
-        ("unlent", |case| case.conf("event_pipe_lend 0;")),
+        ("unlent", |case| case.conf("event_pipe_memory 0;")),
         ("narrow", |case| case.conf("event_pipe_wide off;")),
         ("delay", |case| {
             case.conf("event_pipe_spill_delay 1h;")

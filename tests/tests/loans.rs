@@ -42,7 +42,8 @@ impl Lender {
             conf.env = time.env();
             conf.listen("sndbuf=2m");
             conf.server += &format!(
-                "location / {{ proxy_pass http://peer; }}\n\
+                "event_pipe_memory 1m;\n\
+                 location / {{ proxy_pass http://peer; }}\n\
                  location /page {{ proxy_pass http://peer; ssi on; ssi_types *; }}\n\
                  location /page/limited {{ proxy_pass http://peer; ssi on; ssi_types *; {LIMIT} }}\n\
                  location /limited {{ proxy_pass http://peer; {LIMIT} }}\n\

@@ -43,7 +43,8 @@ const NEARLY_LARGE: RangeInclusive<usize> = (LARGE - SOCKETS) / 8 * 7..=LARGE;
 const TOO_LONG: Duration = Duration::from_secs(11);
 
 /// Few buffers, and a client's socket that takes little.
-const SMALL: &str = "proxy_buffer_size 4k; proxy_buffers 4 4k; proxy_busy_buffers_size 8k;";
+const SMALL: &str =
+    "event_pipe_memory 0; proxy_buffer_size 4k; proxy_buffers 4 4k; proxy_busy_buffers_size 8k;";
 
 fn log_format() -> String {
     let values: String = VARIABLES
@@ -300,9 +301,7 @@ fn what_is_spilled_is_what_is_in_the_file() -> Result<()> {
 
 #[test]
 fn upstream_is_held_back_without_a_temporary_file() -> Result<()> {
-    let stage = with_location(&format!(
-        "{SMALL} proxy_max_temp_file_size 0; event_pipe_lend 0;"
-    ))?;
+    let stage = with_location(&format!("{SMALL} proxy_max_temp_file_size 0;"))?;
     let line = stage.run(Reply::random(4, LARGE), Manner::STALLED)?;
 
     assert_eq!(line.number("spilled"), 0);
@@ -461,7 +460,7 @@ fn a_disk_that_fails_is_an_internal_error() -> Result<()> {
 #[test]
 fn subrequests_have_values_of_their_own() -> Result<()> {
     let stage = start(|conf| {
-        conf.http += "log_subrequest on; ssi on; ssi_types *; event_pipe_lend 0;\n";
+        conf.http += "log_subrequest on; ssi on; ssi_types *; event_pipe_memory 0;\n";
         conf.server += "location / { proxy_pass http://peer; proxy_buffers 3 8k; }\n\
                         location /part { proxy_pass http://peer; proxy_buffers 5 4k; }\n";
     })?;

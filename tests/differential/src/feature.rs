@@ -9,8 +9,8 @@
 pub enum Feature {
     /// `event_pipe_wide`: more is read and written at once.
     Wide,
-    /// `event_pipe_lend`: the worker's buffers are received into.
-    Lend,
+    /// `event_pipe_memory`: the worker's memory is received into.
+    Memory,
     /// `event_pipe_spill_fallback`: when spilling fails, it goes on in memory.
     Fallback,
     /// `event_pipe_spill_segments`: what is spilled goes to several files.
@@ -31,7 +31,7 @@ impl Feature {
     /// All of them.
     pub const ALL: [Self; 9] = [
         Self::Wide,
-        Self::Lend,
+        Self::Memory,
         Self::Fallback,
         Self::Segments,
         Self::Delay,
@@ -45,7 +45,7 @@ impl Feature {
     pub fn name(self) -> &'static str {
         match self {
             Self::Wide => "wide",
-            Self::Lend => "lend",
+            Self::Memory => "memory",
             Self::Fallback => "fallback",
             Self::Segments => "segments",
             Self::Delay => "delay",

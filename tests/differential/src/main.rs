@@ -30,7 +30,7 @@ struct Options {
     #[arg(long, value_name = "J", default_value_t = 1)]
     jobs: u64,
     /// Just this one deviation (full-header, unsent-rest, taken-back,
-    /// wall-clock or unwatched) or feature (wide, lend, fallback, segments,
+    /// wall-clock or unwatched) or feature (wide, memory, fallback, segments,
     /// delay, stream, timeouts, turns or together)
     #[arg(long, value_name = "NAME")]
     only: Option<String>,

@@ -489,7 +489,7 @@ pub fn with_feature(mut choices: Choices, feature: Feature) -> Result<bool, Box<
     }
     let is_struck = match feature {
         Feature::Wide => ours.world.writes_wide(),
-        Feature::Lend => ours.world.has_borrowed(),
+        Feature::Memory => ours.world.has_borrowed(),
         Feature::Segments => ours.world.has_segments(),
         _ => true,
     };

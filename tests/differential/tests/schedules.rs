@@ -81,7 +81,7 @@ fn known_defects_strike(seeds: std::ops::Range<u64>) {
 /// all other buffers are full (with all build conditions; with others, these
 /// are schedules like any).
 fn rarities_keep_them() {
-    for (feature, seed) in [(Feature::Lend, 230_477), (Feature::Together, 230_477)] {
+    for (feature, seed) in [(Feature::Memory, 230_477), (Feature::Together, 230_477)] {
         let choices = Choices::from_seed(seed).recorded();
         if let Err(difference) = with_feature(choices, feature) {
             panic!("{feature:?}, seed {seed}: {}", report(&difference));

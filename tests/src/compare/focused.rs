@@ -48,7 +48,7 @@ pub(super) fn camera(seed: u64, random: &mut Random) -> Case {
     case.server = lines(random, &["sendfile on;", "aio threads; aio_write on;"]);
     case.ours = lines(
         random,
-        &["event_pipe_lend 0;", "event_pipe_spill_delay 5ms;"],
+        &["event_pipe_memory 0;", "event_pipe_spill_delay 5ms;"],
     );
     case
 }
@@ -80,7 +80,7 @@ pub(super) fn farewell(seed: u64, random: &mut Random) -> Case {
     case.listen.http2 = random.once_in(3).then_some(65_535);
     case.listen.tls = random.once_in(6);
     case.server = lines(random, &["sendfile on;", "postpone_output 0;"]);
-    case.ours = lines(random, &["event_pipe_lend 0;", "event_pipe_stream on;"]);
+    case.ours = lines(random, &["event_pipe_memory 0;", "event_pipe_stream on;"]);
     case
 }
 
@@ -123,8 +123,8 @@ pub(super) fn loans(seed: u64, random: &mut Random) -> Case {
         .push("send_timeout 4s; postpone_output 0;".to_owned());
     case.ours = match random.below(3) {
         0 => Vec::new(),
-        1 => vec!["event_pipe_lend 512k;".to_owned()],
-        _ => vec!["event_pipe_lend 256k;".to_owned()],
+        1 => vec!["event_pipe_memory 512k;".to_owned()],
+        _ => vec!["event_pipe_memory 256k;".to_owned()],
     };
     case
 }

@@ -22,8 +22,8 @@ pub(super) const BUFFERS: [(&str, usize); 5] = [
 
 /// This project's directives; defaults are taken most often.
 const OURS: [&str; 15] = [
-    "event_pipe_lend 0;",
-    "event_pipe_lend 256k;",
+    "event_pipe_memory 0;",
+    "event_pipe_memory 256k;",
     "event_pipe_wide off;",
     "event_pipe_stream on;",
     "event_pipe_stream off;",

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use super::case::Case;
+use super::case::{Case, Spill};
 use super::cases::UNWRITABLE;
 use super::journal::{Journal, kind};
 use super::outcome::{Outcome, check, compare};
@@ -62,8 +62,8 @@ impl World {
     pub fn start(flavour: Flavour, cases: &[Case], binaries: &Binaries) -> Result<Self> {
         Ok(Self {
             flavour,
-            stock: Side::start(flavour, cases, &binaries.stock)?,
-            ours: Side::start(flavour, cases, &binaries.ours)?,
+            stock: Side::start(flavour, cases, &binaries.stock, |_| "")?,
+            ours: Side::start(flavour, cases, &binaries.ours, own_directives)?,
         })
     }
 
@@ -114,11 +114,17 @@ struct Side {
 }
 
 impl Side {
-    fn start(flavour: Flavour, cases: &[Case], binary: &Path) -> Result<Self> {
+    /// `own` gives what this side alone is told in the location of a case.
+    fn start(
+        flavour: Flavour,
+        cases: &[Case],
+        binary: &Path,
+        own: fn(&Case) -> &'static str,
+    ) -> Result<Self> {
         let stage = Stage::before(Upstreams::start()?, binary, |conf, upstreams| {
             configure(conf, flavour);
             for (nth, case) in cases.iter().enumerate() {
-                add_location(conf, nth, case, upstreams);
+                add_location(conf, nth, case, own(case), upstreams);
             }
         })?;
         let nginx = &stage.nginx;
@@ -229,6 +235,14 @@ fn id(nth: usize) -> String {
     format!("c{nth}")
 }
 
+/// What is to be spilled does not stay in the worker's memory instead.
+fn own_directives(case: &Case) -> &'static str {
+    match case.spill {
+        Spill::Must => "event_pipe_memory 0;\n",
+        Spill::Never | Spill::May => "",
+    }
+}
+
 fn configure(conf: &mut Conf, flavour: Flavour) {
     conf.listen("");
     // For slow clients: what nginx has sent must not be hidden in its socket.
@@ -257,7 +271,7 @@ fn configure(conf: &mut Conf, flavour: Flavour) {
     conf.add_caches();
 }
 
-fn add_location(conf: &mut Conf, nth: usize, case: &Case, upstreams: &Upstreams) {
+fn add_location(conf: &mut Conf, nth: usize, case: &Case, own: &str, upstreams: &Upstreams) {
     let id = id(nth);
     let server = upstreams.address(case.protocol);
     let keepalive = case.keepalive.map(|count| format!("keepalive {count};"));
@@ -266,7 +280,8 @@ fn add_location(conf: &mut Conf, nth: usize, case: &Case, upstreams: &Upstreams)
         "upstream {id} {{ server {server} max_fails=0; {} }}",
         keepalive.unwrap_or_default()
     );
-    conf.pass(&format!("/{id}/"), case.protocol, &id, &case.conf);
+    let directives = format!("{own}{}", case.conf);
+    conf.pass(&format!("/{id}/"), case.protocol, &id, &directives);
 }
 
 /// How lines about the pipe begin.

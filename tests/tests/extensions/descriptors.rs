@@ -155,7 +155,7 @@ fn files_are_closed(http2: bool, directives: &str) -> Result<()> {
             "sndbuf=16k"
         });
         conf.server += &format!(
-            "location / {{ proxy_pass http://peer; proxy_max_temp_file_size 8m;
+            "location / {{ proxy_pass http://peer; proxy_max_temp_file_size 8m; event_pipe_memory 0;
              send_timeout 3s; {directives} }}"
         );
     })?;

@@ -78,6 +78,9 @@ impl<'s> Edge<'s> {
             conf.listen(&format!("sndbuf=64k {parameter}"));
             conf.listen(&format!("sndbuf=64k ssl {parameter}"));
             conf.server += directive;
+            if matches!(pipe, Pipe::Rust) {
+                conf.server += scenario.own;
+            }
             conf.server += &stage.certificate().directives();
             // The default has TLSv1.3 only since nginx 1.23.4.
             conf.server += "ssl_protocols TLSv1.2 TLSv1.3;\n";

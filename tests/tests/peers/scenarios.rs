@@ -19,6 +19,8 @@ pub(crate) struct Scenario {
     /// What the location says beside where to pass to; `@` stands for proxy,
     /// fastcgi, scgi or uwsgi.
     pub(crate) location: &'static str,
+    /// What this project's pipe is told besides.
+    pub(crate) own: &'static str,
     pub(crate) run: fn(&Edge) -> Result<()>,
 }
 
@@ -29,6 +31,7 @@ impl Scenario {
             needs: None,
             makes_sense: |_| true,
             location: "",
+            own: "",
             run,
         }
     }
@@ -43,6 +46,11 @@ impl Scenario {
         self
     }
 
+    const fn own(mut self, own: &'static str) -> Self {
+        self.own = own;
+        self
+    }
+
     const fn only(mut self, makes_sense: fn(Upstream) -> bool) -> Self {
         self.makes_sense = makes_sense;
         self
@@ -54,6 +62,9 @@ impl Scenario {
     }
 }
 
+/// Not enough for a response, so that the disk is used as well.
+const LITTLE_MEMORY: &str = "event_pipe_memory 1m;";
+
 pub(crate) const SCENARIOS: [Scenario; 19] = [
     Scenario::new("sizes", sizes),
     Scenario::new("sizes, few small buffers", sizes)
@@ -61,12 +72,14 @@ pub(crate) const SCENARIOS: [Scenario; 19] = [
     Scenario::new("sizes, no temporary file", sizes).location("@_max_temp_file_size 0;"),
     Scenario::new("protocols", protocols),
     Scenario::new("HEAD and ranges", head_and_ranges).location("@_force_ranges on;"),
-    Scenario::new("slow clients", slow_clients),
+    Scenario::new("slow clients", slow_clients).own(LITTLE_MEMORY),
     Scenario::new("slow clients, threads", slow_clients)
         .location("aio threads; aio_write on;")
+        .own(LITTLE_MEMORY)
         .needs("--with-threads"),
     Scenario::new("slow clients, threads and sendfile", slow_clients)
         .location("aio threads; aio_write on; sendfile on;")
+        .own(LITTLE_MEMORY)
         .needs("--with-threads"),
     Scenario::new("many streams", many_streams),
     Scenario::new("many streams, threads", many_streams)

@@ -141,7 +141,7 @@ fn a_response_ends_with_its_last_record() -> Result<()> {
     let Binaries { ours, .. } = binaries()?;
     let cache = "@_cache @; @_cache_key k; @_cache_valid any 1h;";
     let mut bad = Vec::new();
-    for directives in ["", "event_pipe_lend 0;", "@_keep_conn on;", cache] {
+    for directives in ["", "event_pipe_memory 0;", "@_keep_conn on;", cache] {
         for size in [100, 5000, 60_000] {
             for sent in [(size, Empty::Sent), (size, Empty::Left)] {
                 for segments in Segments::ALL {
@@ -161,7 +161,7 @@ fn a_response_ends_with_its_last_record() -> Result<()> {
 fn the_last_record_may_lie_in_two_buffers() -> Result<()> {
     const BUFFER: usize = 4096;
     let Binaries { ours, .. } = binaries()?;
-    let directives = "event_pipe_lend 0; @_buffer_size 4k; @_buffers 8 4k;";
+    let directives = "event_pipe_memory 0; @_buffer_size 4k; @_buffers 8 4k;";
     let (_, wire, _) = response(BUFFER, Empty::Left);
     let mut bad = Vec::new();
     for over in 0..=END {

@@ -27,7 +27,12 @@ enum Fate {
     Spilled,
     /// It is on its way to the cache, and upstream is done.
     Cached,
+    /// It is in the worker's memory, and upstream is done.
+    Kept,
 }
+
+/// Nothing is kept in memory.
+const DISK: &str = "event_pipe_memory 0;";
 
 const CACHE: &str = "@_cache @; @_cache_key k; @_cache_valid any 1h;";
 
@@ -68,7 +73,8 @@ fn fate(binary: &Path, setup: &Setup, kind: &str) -> Result<Fate> {
     let fate = match (is_held_back, has_spilled) {
         (true, false) => Fate::HeldBack,
         (false, true) => Fate::Spilled,
-        (false, false) => Fate::Cached,
+        (false, false) if setup.directives.contains(CACHE) => Fate::Cached,
+        (false, false) => Fate::Kept,
         (true, true) => panic!("{kind}: held back and spilled, {setup:?}"),
     };
     if fate == Fate::Cached {
@@ -109,7 +115,7 @@ fn a_stream_that_has_no_end_is_held_back() -> Result<()> {
         (events, http, http1, ""),
         (camera, Protocol::FastCgi, http1, ""),
         (camera, http, Speech::Http2, ""),
-        (camera, http, http1, "event_pipe_lend 0;"),
+        (camera, http, http1, "event_pipe_memory 0;"),
         (camera, http, http1, "aio threads; aio_write on;"),
     ] {
         let setup = Setup {
@@ -125,16 +131,19 @@ fn a_stream_that_has_no_end_is_held_back() -> Result<()> {
     Ok(())
 }
 
-/// Others spill, whatever the directives; and what is for a cache goes there.
+/// Others stay in memory or spill, whatever the directives; and what is for a cache goes
+/// there.
 #[test]
 fn all_else_goes_on_without_the_client() -> Result<()> {
     let Binaries { ours, .. } = binaries()?;
     let [camera, events] = LIVE;
     for (kind, directives, wanted) in [
-        ("application/x-ndjson", "", Fate::Spilled),
-        ("text/plain", "", Fate::Spilled),
-        ("text/plain", "event_pipe_stream on;", Fate::Spilled),
-        (camera, "event_pipe_stream off;", Fate::Spilled),
+        ("application/x-ndjson", "", Fate::Kept),
+        ("application/x-ndjson", DISK, Fate::Spilled),
+        ("text/plain", "", Fate::Kept),
+        ("text/plain", "event_pipe_stream on;", Fate::Kept),
+        ("text/plain", DISK, Fate::Spilled),
+        (camera, "event_pipe_stream off;", Fate::Kept),
         (camera, "event_pipe_extensions off;", Fate::Spilled),
         (events, CACHE, Fate::Cached),
     ] {

@@ -151,7 +151,7 @@ fn events_arrive_at_once_whatever_else_is_done() -> Result<()> {
         format!("{cache} aio threads; aio_write on;"),
         "@_store on;".to_owned(),
         "@_buffers 2 1k; @_buffer_size 1k; @_busy_buffers_size 1k;".to_owned(),
-        "event_pipe_wide off; event_pipe_lend 0;".to_owned(),
+        "event_pipe_wide off; event_pipe_memory 0;".to_owned(),
         "gzip on; gzip_types *; gzip_min_length 0;".to_owned(),
     ];
     let reply = events(&Framing::Close, "text/event-stream");

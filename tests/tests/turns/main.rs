@@ -118,7 +118,7 @@ fn most_of_a_cycle(binary: &Path, directives: &str) -> Result<u64> {
 fn no_cycle_of_events_moves_more_than_it_may() -> Result<()> {
     let Binaries { ours, .. } = binaries()?;
     let limit = (CHUNK + LOAN) as u64;
-    for other in ["", "proxy_buffers 64 16k;", "event_pipe_lend 0;"] {
+    for other in ["", "proxy_buffers 64 16k;", "event_pipe_memory 0;"] {
         let most = most_of_a_cycle(&ours, &format!("event_pipe_max_chunk {CHUNK}; {other}"))?;
         assert!(
             (1..=limit).contains(&most),

@@ -33,7 +33,7 @@ const HARNESS: &[&[&str]] = &[
     &[
         "--features",
         "--only",
-        "lend",
+        "memory",
         "--seed",
         "230477",
         "--count",

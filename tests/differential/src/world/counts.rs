@@ -271,7 +271,7 @@ impl World {
 
     /// What the access log is given.
     fn check_variables(&mut self) {
-        let variables: Vec<String> = (0..10).map(|nth| self.extra.variable(nth)).collect();
+        let variables: Vec<String> = (0..11).map(|nth| self.extra.variable(nth)).collect();
         // Those of time have passed the time until now.
         let view = self.extra.view();
         let seconds = |ms: u64| format!("{}.{:03}", ms / 1000, ms % 1000);
@@ -286,6 +286,7 @@ impl World {
             view.reads.to_string(),
             view.writes.to_string(),
             end::NAMES[view.end as usize].to_string(),
+            self.extra.most_lent.to_string(),
         ];
         if variables != expected {
             self.wrong("a variable is not what was counted");

@@ -4,12 +4,14 @@
 use std::ffi::c_void;
 use std::iter::once;
 use std::mem::zeroed;
+use std::ops::Range;
 use std::ptr::null_mut;
 
 use ngx_event_pipe::inspect::{self, View};
 
 use super::counts::unsent;
-use super::{ENDLESS, Side, World, data, links, world};
+use super::loans::let_pass;
+use super::{ENDLESS, Side, World, links, world};
 use crate::config::Config;
 use crate::feature::Feature;
 use crate::nginx as n;
@@ -29,10 +31,12 @@ pub(super) struct Extra {
     is_stream: bool,
     is_live: bool,
     pub(super) settings: n::ngx_event_pipe_settings_t,
-    /// Loans of this world, those that were given back included.
-    loans: Vec<*mut n::ngx_buf_t>,
-    /// How large each is.
-    loan_size: usize,
+    /// The memory of the loans that the pipe has.
+    pub(super) lent: Vec<Range<usize>>,
+    /// The memory of all loans of this world, those that were given back included.
+    pub(super) loans: Vec<Range<usize>>,
+    /// The most bytes of loans that the pipe has had.
+    pub(super) most_lent: i64,
     /// Where in the trace a feature has first done something.
     pub(super) acted: Option<usize>,
     /// What has been said to wait in upstream's socket, since the last reading.
@@ -40,7 +44,7 @@ pub(super) struct Extra {
     /// How many raw buffers there were then.
     allocated: i64,
     /// What the client has been said to take, and whether it did not once.
-    promised: u64,
+    pub(super) promised: u64,
     broken: bool,
     /// Writing has failed, and what was to be kept is given up.
     pub(super) write_failed: bool,
@@ -177,9 +181,10 @@ impl Extra {
                 is_ending: false,
                 is_stream: false,
                 is_live: false,
-                loan_size: 0,
                 settings: zeroed(),
+                lent: Vec::new(),
                 loans: Vec::new(),
+                most_lent: 0,
                 acted: None,
                 waiting: None,
                 allocated: 0,
@@ -232,10 +237,10 @@ impl World {
         let meets = |one| feature == Some(one) && steps % 2 == 0;
 
         extra.settings.extensions = feature.is_some().into();
-        extra.settings.wide = (is_on(Feature::Wide) || is_on(Feature::Lend)).into();
-        if is_on(Feature::Lend) {
-            // The worker may lend two at a time, or none.
-            extra.settings.lend = if steps % 8 == 0 { 20 } else { 80 };
+        extra.settings.wide = (is_on(Feature::Wide) || is_on(Feature::Memory)).into();
+        if is_on(Feature::Memory) {
+            // The worker may lend none, one, two or many loans.
+            extra.settings.memory = [20, 50, 100, 300, 1000][steps % 5];
         }
         if is_on(Feature::Stream) {
             extra.settings.stream = n::NGX_EVENT_PIPE_STREAM_AUTO as usize;
@@ -321,20 +326,10 @@ impl World {
         self.extra.settings.spill_delay > 0
     }
 
-    /// How large a loan is; 0 if there was none.
-    pub(super) fn loan_size(&self) -> i64 {
-        self.extra.loan_size as i64
-    }
-
     /// Whether it has handed over more than may be busy, before the end, and
     /// not only once.
     pub fn writes_wide(&self) -> bool {
         self.extra.wide_writes > 1
-    }
-
-    /// Whether it has ever had a loan.
-    pub fn has_borrowed(&self) -> bool {
-        !self.extra.loans.is_empty()
     }
 
     /// Where a feature has first done something.
@@ -361,6 +356,9 @@ impl World {
     pub(super) fn set_up_worker(&self) {
         name_filter(has_unknown_filter(&self.config));
         inspect::set_lowered(self.config.steps % 32 == 9);
+        if self.config.steps % 4 == 3 {
+            let_pass();
+        }
         inspect::set_segments_max(if self.config.steps % 16 == 1 { 0 } else { 100 });
     }
 
@@ -408,7 +406,7 @@ impl World {
     pub(super) fn may_exceed_busy_size(&self) -> bool {
         self.extra.broken
             || (self.extra.acted.is_some() && self.pipe.downstream_error() != 0)
-            || self.extra.view().loan != 0
+            || self.has_loan()
     }
 
     /// Before buffers are received into: there are as many as are needed for what waits, and a loan takes no more
@@ -416,23 +414,13 @@ impl World {
     pub(super) fn check_reading(&mut self, bufs: &[*mut n::ngx_buf_t], limit: i64) {
         let waiting = self.extra.waiting.take();
         if bufs.iter().any(|&buf| self.is_lent(buf)) {
-            let in_memory: u64 = links(self.pipe.in_)
-                // SAFETY: shadows, whose data lies in memory.
-                .map(|buf| unsafe { data(buf) }.len() as u64)
-                .sum();
-            if limit as u64 + in_memory > self.extra.promised {
-                self.wrong("more is received into a loan than the client takes");
-            }
-            // SAFETY: raw buffers of the pool.
-            let is_empty = |&buf: &*mut n::ngx_buf_t| unsafe { data(buf) }.is_empty();
-            if bufs.iter().any(|buf| !self.is_lent(*buf) && is_empty(buf)) {
-                self.wrong("an empty buffer is received into beside a loan");
-            }
-            if waiting.is_none_or(|waiting| waiting <= 2 * self.config.size as u64) {
-                self.wrong("a loan is taken for what two buffers can hold");
-            }
+            self.check_reading_into_loan(bufs, limit, waiting);
             return;
         }
+        self.check_reading_own(bufs, limit, waiting);
+    }
+
+    fn check_reading_own(&mut self, bufs: &[*mut n::ngx_buf_t], limit: i64, waiting: Option<u64>) {
         if self.config.single_buf && bufs.len() > 1 {
             self.wrong("more than one buffer is received into, one by one");
         }
@@ -551,16 +539,6 @@ impl World {
         keeps
     }
 
-    /// Whether this is a raw buffer of the worker's, perhaps given back.
-    pub(super) fn is_workers(&self, raw: *mut n::ngx_buf_t) -> bool {
-        self.extra.loans.contains(&raw)
-    }
-
-    /// Whether it is one that the pipe has at the moment.
-    pub(super) fn is_lent(&self, raw: *mut n::ngx_buf_t) -> bool {
-        self.is_workers(raw) && self.extra.view().loan == raw as usize
-    }
-
     /// Whether upstream waits until the client catches up.
     pub(super) fn is_delayed_by_pipe(&self) -> bool {
         self.extra.view().is_upstream_delayed
@@ -669,7 +647,10 @@ impl World {
         }
         let extends = self.config.has_state && self.config.feature.is_some();
         let may_postpone = links(chain).filter(is_shadow).any(|buf| !is_recycled(buf));
-        if extends && !is_whole && matches!(self.side, Side::Ours) && may_postpone {
+        // What is cacheable is in the file, as under nginx.
+        let is_from_file = self.pipe.cacheable() != 0;
+        if extends && !is_whole && !is_from_file && matches!(self.side, Side::Ours) && may_postpone
+        {
             self.wrong("the last bytes of a response that is cut may be postponed");
         }
     }
@@ -749,12 +730,6 @@ impl World {
         let first = links(self.pipe.free_raw_bufs).next();
         // SAFETY: a raw buffer of the pool.
         first.filter(|&raw| unsafe { (*raw).pos != (*raw).last })
-    }
-
-    pub(super) fn check_all_given_back(&mut self) {
-        if self.extra.view().loan != 0 {
-            self.wrong("the worker does not get back what it has lent");
-        }
     }
 }
 
@@ -895,36 +870,6 @@ extern "C" fn ngx_event_pipe_glue_waiting(_: *mut n::ngx_connection_t) -> usize 
     };
     w.extra.waiting = Some(waiting);
     waiting as usize
-}
-
-/// A loan is taken.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn ngx_event_pipe_glue_permit(start: *mut u8, size: usize) {
-    // SAFETY: as the pipe has called.
-    unsafe { n::real_ngx_event_pipe_glue_permit(start, size) }
-    let w = world();
-    let p = &w.pipe;
-    if p.cacheable() != 0 || p.single_buf() != 0 || p.downstream_error() != 0 || p.limit_rate != 0 {
-        w.wrong("a loan is taken for what is not passed on as it comes");
-    }
-    // The memory of a loan follows its structure.
-    // SAFETY: both were allocated at once.
-    w.extra
-        .loans
-        .push(unsafe { start.cast::<n::ngx_buf_t>().sub(1) });
-    w.extra.loan_size = size;
-}
-
-/// A loan is given back.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn ngx_event_pipe_glue_forbid(start: *mut u8, size: usize) {
-    let w = world();
-    let at = start as usize;
-    if !w.extra.is_ending && w.is_needed(&(at..at + size)) {
-        w.wrong("a loan is given back whose data is still to be sent");
-    }
-    // SAFETY: as the pipe has called.
-    unsafe { n::real_ngx_event_pipe_glue_forbid(start, size) }
 }
 
 #[unsafe(no_mangle)]

@@ -14,6 +14,7 @@ mod file;
 mod filters;
 mod invariants;
 mod lingering;
+mod loans;
 mod memory;
 mod peers;
 mod spilling;
@@ -252,6 +253,8 @@ impl World {
         // A stream of QUIC has no socket of its own.
         self.downstream.fd = if self.choices.one_in(12) { -1 } else { 6 };
         self.downstream.data = me.cast();
+        self.downstream
+            .set_sendfile((self.config.steps % 3 == 0).into());
     }
 
     fn set_up_temp_file(&mut self) {

@@ -63,7 +63,7 @@ impl World {
     /// What has to go back when it has been sent is looked after until then.
     fn check_rest_is_watched(&mut self) {
         let state = self.extra.view();
-        let has_something = state.loan != 0 || state.has_segments;
+        let has_something = self.has_loan() || state.has_segments;
         let is_held = self.client.bufs().any(|buf| unsent(once(buf)) > 0);
         let is_left = state.is_finished && self.pipe.downstream_error() == 0;
         let latest = now() + (self.pipe.send_timeout / LOOKS).min(RAREST);
@@ -242,8 +242,7 @@ impl World {
         self.look_now();
         self.send(u64::MAX);
         self.look_now();
-        let keeps_loan = self.extra.view().loan != 0;
-        if keeps_loan {
+        if self.has_loan() {
             self.wrong("a loan is kept when all has been sent");
         }
         let has_segments = self.extra.view().has_segments;

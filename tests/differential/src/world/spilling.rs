@@ -96,16 +96,16 @@ impl World {
             && !p.in_.is_null()
             && p.cacheable() == 0
             && !self.is_finished()
-            && (self.first_group() <= self.config.temp_file_write_size as i64
-                || self.is_loan_first())
+            && self.first_group() <= self.write_size()
     }
 
-    /// Whether the first of `in` was received into a loan.
-    fn is_loan_first(&self) -> bool {
-        let loan = self.extra.view().loan as *mut n::ngx_buf_t;
-        // SAFETY: a loan, and shadows of the pool.
-        let start = |buf: *mut n::ngx_buf_t| unsafe { (*buf).start };
-        !loan.is_null() && links(self.pipe.in_).next().map(start) == Some(start(loan))
+    /// The most bytes that are written at once.
+    fn write_size(&self) -> i64 {
+        let size = self.config.temp_file_write_size as i64;
+        match self.has_loan() {
+            true => size.max(self.loan_size()),
+            false => size,
+        }
     }
 
     /// Bytes of the first raw buffer in `in`.

@@ -244,7 +244,7 @@ impl World {
             && p.downstream_error() == 0;
         let view = self.extra.view();
 
-        if may_read && has_room && !self.extra.is_held && !view.is_queued && view.loan == 0 {
+        if may_read && has_room && !self.extra.is_held && !view.is_queued && !self.has_loan() {
             self.wrong("upstream has more, and nobody is to read it");
         }
         if view.is_queued && worker(|worker| worker.posted.is_none()) {

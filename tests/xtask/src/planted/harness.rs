@@ -31,8 +31,8 @@ const MEANS: &[(&str, &[&str])] = &[
         &["--features", "--only", "timeouts", "--count", "150000"],
     ),
     (
-        "lending",
-        &["--features", "--only", "lend", "--count", "300000"],
+        "memory",
+        &["--features", "--only", "memory", "--count", "300000"],
     ),
 ];
 

@@ -137,19 +137,28 @@ impl Extra {
     /// The totals of this response alone, as JSON and for Prometheus.
     pub(super) fn status(&mut self) -> [String; 2] {
         let state = self.state.as_mut_ptr().cast();
-        // SAFETY: only tells a size.
-        let size = unsafe { n::ngx_event_pipe_rust_totals_size() };
-        let mut totals = vec![0_u64; size.div_ceil(size_of::<u64>())];
-        // SAFETY: a state of a pipe that exists, and memory for totals.
-        unsafe { n::ngx_event_pipe_rust_count(state, 0, totals.as_mut_ptr().cast()) };
+        let size = inspect::BOARD_SIZE;
+        let mut memory = vec![0_u8; size + 64];
+        let offset = memory.as_ptr().align_offset(64);
+        let board = memory[offset..].as_mut_ptr().cast::<c_void>();
+        // SAFETY: aligned memory for a board of one lane, all bytes zero.
+        unsafe { n::ngx_event_pipe_rust_create_board(board, size) };
+        // SAFETY: a state of a pipe that exists, and a board.
+        unsafe { inspect::count(state, board) };
         [0, 1].map(|format| {
-            let mut text = vec![0; n::NGX_EVENT_PIPE_RUST_STATUS_LEN as usize];
-            let start = text.as_mut_ptr();
-            let totals = totals.as_ptr().cast();
-            // SAFETY: totals, and memory for the text.
-            let end = unsafe { n::ngx_event_pipe_rust_status(totals, format, start) };
-            text.truncate(end as usize - start as usize);
-            String::from_utf8(text).expect("a text")
+            let mut page = std::mem::MaybeUninit::zeroed();
+            let chosen = page.as_mut_ptr();
+            // SAFETY: a board, no header, and a structure to fill in.
+            unsafe { n::ngx_event_pipe_rust_choose(board, format, ptr::null(), chosen) };
+            // SAFETY: filled in above; all bytes zero are valid as well.
+            let mut page: n::ngx_event_pipe_page_t = unsafe { page.assume_init() };
+            let mut text = vec![0_u128; page.memory.div_ceil(size_of::<u128>())];
+            let start = text.as_mut_ptr().cast();
+            // SAFETY: as much memory as the page asks for.
+            unsafe { n::ngx_event_pipe_rust_status(board, start, &raw mut page) };
+            // SAFETY: the text is in `text`.
+            let bytes = unsafe { std::slice::from_raw_parts(page.text.data, page.text.len) };
+            String::from_utf8(bytes.to_vec()).expect("a text")
         })
     }
 
@@ -295,7 +304,8 @@ impl World {
         let settings = &raw mut extra.settings;
         // SAFETY: memory of that size, this world's pipe and its live pool.
         unsafe {
-            n::ngx_event_pipe_rust_open(state, &raw mut self.pipe, settings, &content_type);
+            let (pipe, board) = (&raw mut self.pipe, ptr::null());
+            n::ngx_event_pipe_rust_open(state, pipe, settings, &content_type, board, 0);
             (*extra.cleanup).handler = Some(close_state);
             (*extra.cleanup).data = state.cast();
         }
@@ -796,7 +806,7 @@ fn name_filter(is_unknown: bool) {
 /// The pool goes, and with it the request.
 unsafe extern "C" fn close_state(state: *mut c_void) {
     // SAFETY: the state of a world whose pipe still exists.
-    unsafe { n::ngx_event_pipe_rust_close(state.cast()) }
+    unsafe { n::ngx_event_pipe_rust_close(state.cast(), 0) }
 }
 
 #[unsafe(no_mangle)]

@@ -52,8 +52,8 @@ const PAGE: &str = include_str!("page.html");
 /// What the page may do: run its own script and style, and read the status. A test holds
 /// the two checksums against the page.
 const POLICY: &str = concat!(
-    "default-src 'none'; script-src 'sha256-ru5MaQN0pR0Fc+pSMAmMG3axkUjIeXiTf+QpYXN3U7U='; ",
-    "style-src 'sha256-+QlE6RURfh2/O9JjolgZtQgLyNApehGC7kFMY0zKlAY='; ",
+    "default-src 'none'; script-src 'sha256-gdzW24eIv/WyH8qcVCJuC0mU6bP+CaecTXh4NERJ1IY='; ",
+    "style-src 'sha256-fW6SVtTpsx/uRMuCJ43HtlVi7/KNMrY3HBOrc66um6E='; ",
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; ",
     "frame-ancestors 'none'",
 );

@@ -375,17 +375,18 @@ pub(crate) struct Loans {
 pub(crate) fn summary(board: Board<'_>, zone: usize, is_alive: impl Fn(u32) -> bool) -> Summary {
     let mut summary = Summary::default();
 
-    for lane in board.lanes {
+    for lane in used_lanes(board) {
         let Some(row) = lane.rows.get(zone) else {
             continue;
         };
 
+        let gauges = [&row.active, &row.disk, &row.lent];
+        let [active, disk, lent] = gauges.map(|gauge| gauge.load(Ordering::Relaxed));
+        let owner = lane.owner.load(Ordering::Relaxed);
+
         summary.totals.merge(&totals(row));
 
-        if is_shared(board, lane) || is_alive(lane.owner.load(Ordering::Relaxed)) {
-            let gauges = [&row.active, &row.disk, &row.lent];
-            let [active, disk, lent] = gauges.map(|gauge| gauge.load(Ordering::Relaxed));
-
+        if active != 0 && (is_shared(board, lane) || is_alive(owner)) {
             summary.active = summary.active.wrapping_add(active);
             summary.disk = summary.disk.wrapping_add(disk);
             summary.lent = summary.lent.wrapping_add(lent);
@@ -393,6 +394,14 @@ pub(crate) fn summary(board: Board<'_>, zone: usize, is_alive: impl Fn(u32) -> b
     }
 
     summary
+}
+
+/// The lanes in which anything may have been counted.
+fn used_lanes(board: Board<'_>) -> impl Iterator<Item = &Lane> {
+    let is_used =
+        move |lane: &&Lane| lane.owner.load(Ordering::Relaxed) != 0 || is_shared(board, lane);
+
+    board.lanes.iter().filter(is_used)
 }
 
 impl Summary {
@@ -414,7 +423,7 @@ pub(crate) fn is_shown(zone: usize, summary: &Summary) -> bool {
 pub(crate) fn loans(board: Board<'_>, is_alive: impl Fn(u32) -> bool) -> Loans {
     let mut loans = Loans::default();
 
-    for lane in board.lanes {
+    for lane in used_lanes(board) {
         if is_alive(lane.owner.load(Ordering::Relaxed)) {
             let memory = lane.loans.load(Ordering::Relaxed);
             let most = lane.loans_max.load(Ordering::Relaxed);
@@ -556,6 +565,8 @@ mod tests {
     #[test]
     fn a_response_is_counted_whole_in_its_zone() {
         with_board(3, |board| {
+            take_over(board, 10, |_| true);
+            take_over(board, 11, |_| true);
             for (lane, zone) in [(0, 2), (1, 2), (2, 2), (2, 2), (1, 3)] {
                 commit(account_of(board, lane, zone), &RESPONSE);
             }
@@ -570,6 +581,7 @@ mod tests {
     #[test]
     fn a_worker_that_dies_while_it_counts_has_not_counted() {
         with_board(2, |board| {
+            take_over(board, 10, |_| true);
             let account = account_of(board, 0, 2);
             commit(account, &RESPONSE);
             let row = account.row;
@@ -596,6 +608,7 @@ mod tests {
 
             let account = account_of(board, 1, 2);
             commit(account, &RESPONSE);
+            shift(account, &account.row.active, 1);
             shift(account, &account.row.disk, 5000);
             assert_eq!(summary(board, 2, |_| true).disk, 5000);
             assert_eq!(summary(board, 2, |owner| owner != 11).disk, 0);
@@ -609,8 +622,10 @@ mod tests {
     #[test]
     fn what_workers_are_at_goes_up_and_down() {
         with_board(2, |board| {
+            take_over(board, 10, |_| true);
             for lane in [0, 1] {
                 let account = account_of(board, lane, 2);
+                shift(account, &account.row.active, 1);
                 shift(account, &account.row.lent, 300);
                 shift(account, &account.row.lent, 100_u64.wrapping_neg());
             }
@@ -622,6 +637,7 @@ mod tests {
     #[test]
     fn a_reader_sees_whole_responses_only() {
         with_board(2, |board| {
+            take_over(board, 10, |_| true);
             let is_over = AtomicBool::new(false);
             thread::scope(|scope| {
                 scope.spawn(|| {

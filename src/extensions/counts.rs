@@ -7,12 +7,13 @@
 
 #![forbid(unsafe_code)]
 
+use crate::extensions::lend;
 use crate::extensions::linger;
 use crate::extensions::totals::Response;
 use crate::extensions::zones;
 use crate::nginx::{
-    Abort, Account, Buf, Counts, End, Linger, Link, Links, Pipe, Settings, Slot, State, TempFile,
-    clock, off_t, update,
+    Abort, Account, Counts, End, Linger, Link, Links, Pipe, Settings, Slot, State, TempFile, clock,
+    off_t, update,
 };
 
 /// The counts of the pipe; `None` if the pipe has no state.
@@ -187,7 +188,7 @@ pub(crate) fn close(state: &State<'_>, waits: bool) {
 /// Brings up to date what the response has on disk, and what is lent to it.
 pub(crate) fn note_use(state: &State<'_>) {
     if state.counts.account.is_some() {
-        let loan = state.lend.loan.get().map_or(0, Buf::capacity);
+        let loan = state.lend.loan.get().map_or(0, |_| lend::LOAN);
 
         zones::note_use(state, positive(on_disk(state)), positive(loan));
     }

@@ -17,7 +17,7 @@ const OWN_BUFS: usize = 2;
 
 /// The size of a loan in bytes. In tests that link the library, loans are as small as
 /// all other sizes.
-const LOAN: usize = if cfg!(feature = "std") { 40 } else { 256 << 10 };
+pub(crate) const LOAN: usize = if cfg!(feature = "std") { 40 } else { 256 << 10 };
 
 /// Takes a loan from the worker, and tells the most bytes to receive into it: as many
 /// as the client takes at once. `None` if the pipe is to receive into its own buffers,

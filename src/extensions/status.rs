@@ -53,7 +53,7 @@ const PAGE: &str = include_str!("page.html");
 /// the two checksums against the page.
 const POLICY: &str = concat!(
     "default-src 'none'; script-src 'sha256-gdzW24eIv/WyH8qcVCJuC0mU6bP+CaecTXh4NERJ1IY='; ",
-    "style-src 'sha256-fW6SVtTpsx/uRMuCJ43HtlVi7/KNMrY3HBOrc66um6E='; ",
+    "style-src 'sha256-/KdGzynGlAyinEAHGSGNoIMT3/1W+mfMjiTn1H+eTek='; ",
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; ",
     "frame-ancestors 'none'",
 );

@@ -66,6 +66,45 @@ fn expect_promise_kept(directives: &str) -> Result<()> {
     site.stop()
 }
 
+/// The same with the delay that is advised: its promise is about the disk alone.
+#[test]
+fn a_delay_spares_the_disk_as_promised() -> Result<()> {
+    let mixed = |zone: &str, directives: &str| {
+        location(
+            "/mixed/",
+            &format!("event_pipe_zone {zone}; event_pipe_lend 0; {SMALL} {directives}"),
+        )
+    };
+    let site = site(|conf| conf.server += &mixed("before", ""))?;
+    replay(&site)?;
+    let advised = advice(&site.settled()?, "before");
+    let suggestions = advised["suggestions"].as_array().expect("suggestions");
+    let delay = suggestions
+        .iter()
+        .find(|one| one["off_disk_share"].is_number());
+    let delay = delay.unwrap_or_else(|| panic!("no delay: {advised}"));
+    let promised = delay["off_disk_share"].as_f64().expect("a share");
+
+    let file = site.nginx.prefix().join("nginx.conf");
+    let text = fs::read_to_string(&file)?;
+    let line = delay["directives"][0].as_str().expect("a line");
+    fs::write(
+        &file,
+        text.replace(&mixed("before", ""), &mixed("after", line)),
+    )?;
+    site.nginx.reload()?;
+    replay(&site)?;
+
+    let zone = site.settled()?["zones"]["after"].clone();
+    let number = |name: &str| zone[name].as_f64().expect("a number");
+    let reached = 1.0 - number("spilled_responses") / number("responses");
+    assert!(
+        (promised - reached).abs() <= 0.05,
+        "promised {promised}, reached {reached}"
+    );
+    site.stop()
+}
+
 #[test]
 fn buffers_spare_the_disk_as_promised() -> Result<()> {
     expect_promise_kept(SMALL)

@@ -149,7 +149,7 @@ impl Extra {
             let mut page = std::mem::MaybeUninit::zeroed();
             let chosen = page.as_mut_ptr();
             // SAFETY: a board, no header, and a structure to fill in.
-            unsafe { n::ngx_event_pipe_rust_choose(board, format, ptr::null(), chosen) };
+            unsafe { n::ngx_event_pipe_rust_choose(board, format, std::ptr::null(), chosen) };
             // SAFETY: filled in above; all bytes zero are valid as well.
             let mut page: n::ngx_event_pipe_page_t = unsafe { page.assume_init() };
             let mut text = vec![0_u128; page.memory.div_ceil(size_of::<u128>())];
@@ -304,7 +304,7 @@ impl World {
         let settings = &raw mut extra.settings;
         // SAFETY: memory of that size, this world's pipe and its live pool.
         unsafe {
-            let (pipe, board) = (&raw mut self.pipe, ptr::null());
+            let (pipe, board) = (&raw mut self.pipe, std::ptr::null());
             n::ngx_event_pipe_rust_open(state, pipe, settings, &content_type, board, 0);
             (*extra.cleanup).handler = Some(close_state);
             (*extra.cleanup).data = state.cast();

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Error, Result, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -27,8 +28,9 @@ pub(super) struct Browser {
     pub(super) errors: Vec<String>,
 }
 
+/// Two ends of which one reads what is written to the other.
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    let (reader, writer) = std::io::pipe()?;
+    let (reader, writer) = UnixStream::pair()?;
     Ok((reader.into(), writer.into()))
 }
 

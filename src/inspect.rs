@@ -2,6 +2,7 @@
 //! library that is linked into nginx does not have this file.
 
 use core::ffi::c_void;
+use core::sync::atomic::Ordering;
 
 use crate::extensions::{counts, zones};
 use crate::nginx::{self, Linger, Segment, State, ngx_event_pipe_state_t, worker};
@@ -119,6 +120,24 @@ pub unsafe fn count(state: *mut c_void, board: *const c_void) {
 
     // SAFETY: as this function requires.
     unsafe { State::enter(state.cast::<ngx_event_pipe_state_t>(), count) }
+}
+
+/// What all responses of a board with one lane are at that are not over: how many they
+/// are, and how many bytes they have on disk and lent.
+///
+/// # Safety
+///
+/// `board` is a board that `ngx_event_pipe_rust_create_board` has made.
+pub unsafe fn in_use(board: *const c_void) -> [u64; 3] {
+    // SAFETY: as this function requires.
+    let board = unsafe { nginx::board(board) };
+    let account = board.and_then(|board| zones::account(board, zones::NONE));
+
+    account.map_or([0; 3], |account| {
+        let row = account.row;
+
+        [&row.active, &row.disk, &row.lent].map(|gauge| gauge.load(Ordering::Relaxed))
+    })
 }
 
 /// Makes the limit of descriptors look lowered since the worker started, or not

@@ -1,6 +1,7 @@
 //! What this pipe has beyond nginx's: its state, and what it asks of nginx and
 //! of its worker.
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::ffi::c_void;
 use std::iter::once;
 use std::mem::zeroed;
@@ -304,7 +305,7 @@ impl World {
         let settings = &raw mut extra.settings;
         // SAFETY: memory of that size, this world's pipe and its live pool.
         unsafe {
-            let (pipe, board) = (&raw mut self.pipe, std::ptr::null());
+            let (pipe, board) = (&raw mut self.pipe, board());
             n::ngx_event_pipe_rust_open(state, pipe, settings, &content_type, board, 0);
             (*extra.cleanup).handler = Some(close_state);
             (*extra.cleanup).data = state.cast();
@@ -807,6 +808,30 @@ fn name_filter(is_unknown: bool) {
 unsafe extern "C" fn close_state(state: *mut c_void) {
     // SAFETY: the state of a world whose pipe still exists.
     unsafe { n::ngx_event_pipe_rust_close(state.cast(), 0) }
+    // SAFETY: a board.
+    let [active, disk, lent] = unsafe { inspect::in_use(board()) };
+    assert!(
+        active != 0 || (disk, lent) == (0, 0),
+        "no response is left, but {disk} bytes on disk and {lent} bytes lent"
+    );
+}
+
+/// The board on which all of this thread's responses are counted.
+fn board() -> *mut c_void {
+    thread_local! {
+        static BOARD: *mut c_void = new_board();
+    }
+    BOARD.with(|board| *board)
+}
+
+/// An empty board with one lane, which stays until the process ends.
+fn new_board() -> *mut c_void {
+    let layout = Layout::from_size_align(inspect::BOARD_SIZE, 64).expect("a small size");
+    // SAFETY: the size is not zero.
+    let board: *mut c_void = unsafe { alloc_zeroed(layout) }.cast();
+    // SAFETY: aligned memory for a board of one lane, all bytes zero.
+    unsafe { n::ngx_event_pipe_rust_create_board(board, inspect::BOARD_SIZE) };
+    board
 }
 
 #[unsafe(no_mangle)]

@@ -16,6 +16,7 @@ const STAMP: &str = "NGX_EVENT_PIPE_STAMP";
 
 /// What the library uses, and no more: the rest of nginx is only sizes.
 const TYPES: &[&str] = &[
+    "ngx_event_pipe_page_t",
     "ngx_event_pipe_progress_t",
     "ngx_event_pipe_settings_t",
     "ngx_event_pipe_state_t",

@@ -10,14 +10,14 @@
 #include "ngx_event_pipe_glue.h"
 
 /*
+ The zone of names that are too many.
+ */
+#define NGX_EVENT_PIPE_RUST_OVERFLOW 1
+
+/*
  The most bytes that the text of a variable takes.
  */
 #define NGX_EVENT_PIPE_RUST_VARIABLE_LEN 32
-
-/*
- The most bytes that the text of the status takes.
- */
-#define NGX_EVENT_PIPE_RUST_STATUS_LEN 8192
 
 /*
  Moves data from upstream to the client, as far as that goes without waiting: sends
@@ -102,46 +102,83 @@ size_t ngx_event_pipe_rust_state_size(void);
 
 /*
  Makes the state of a pipe. `content_type` is the content type of the response, or
- null if the response's header has not been sent by now.
+ null if the response's header has not been sent by now. The response is counted on
+ the board in the zone with this number; nowhere if `board` is null.
 
  # Safety
 
  As for [`ngx_event_pipe`]; `state` is memory of [`ngx_event_pipe_rust_state_size`]
- bytes, aligned to 16 bytes. `state` and `settings` live as long as the pipe.
+ bytes, aligned to 16 bytes. `state`, `settings` and `board` live as long as the pipe.
  */
 void ngx_event_pipe_rust_open(ngx_event_pipe_state_t *state,
                               ngx_event_pipe_t *p,
                               ngx_event_pipe_settings_t *settings,
-                              const ngx_str_t *content_type);
+                              const ngx_str_t *content_type,
+                              const void *board,
+                              ngx_uint_t zone);
 
 /*
- Ends a state when its request ends: gives the loans back to the worker, and closes
- the temporary files that are not nginx's.
+ Ends a state when its request ends: counts the response, gives the loans back to the
+ worker, and closes the temporary files that are not nginx's. If `waits` is not zero,
+ the time since the last turn counts too: as time that the client was waited for, or
+ that upstream was held back, if either was so when the turn ended.
 
  # Safety
 
  `state` is a state that [`ngx_event_pipe_rust_open`] has made, and its pipe still
  exists.
  */
-void ngx_event_pipe_rust_close(ngx_event_pipe_state_t *state);
+void ngx_event_pipe_rust_close(ngx_event_pipe_state_t *state, ngx_uint_t waits);
 
 /*
- How many bytes of memory the totals need. Totals whose bytes are all zero have
- counted no response.
+ How many bytes of shared memory the board of an nginx needs that has `cpus`
+ processors to run workers on.
  */
-size_t ngx_event_pipe_rust_totals_size(void);
+size_t ngx_event_pipe_rust_board_size(ngx_uint_t cpus);
 
 /*
- Adds the counts of a response that is over to the totals. If `waits` is not zero,
- the time since the last turn counts too: as time that the client was waited for, or
- that upstream was held back, if either was so when the turn ended.
+ Makes an empty board, on which the workers count.
 
  # Safety
 
- As for [`ngx_event_pipe_rust_close`]; `totals` is memory for totals, aligned to 8
- bytes, and nobody else uses that memory during the call.
+ `board` is memory of [`ngx_event_pipe_rust_board_size`] bytes, all of them zero,
+ aligned to 64 bytes, and nobody uses it yet.
  */
-void ngx_event_pipe_rust_count(ngx_event_pipe_state_t *state, ngx_uint_t waits, void *totals);
+void ngx_event_pipe_rust_create_board(void *board, size_t size);
+
+/*
+ Whether a zone may have this name; not 0 if it may.
+
+ # Safety
+
+ `name` is a string.
+ */
+ngx_uint_t ngx_event_pipe_rust_is_zone(const ngx_str_t *name);
+
+/*
+ The number of the zone with this name, 0 if the name is empty;
+ `NGX_CONF_UNSET_UINT` if there is no such zone yet.
+
+ # Safety
+
+ `board` is a board, `name` is a string.
+ */
+ngx_uint_t ngx_event_pipe_rust_find_zone(const void *board, const ngx_str_t *name);
+
+/*
+ As [`ngx_event_pipe_rust_find_zone`], but if there is no such zone, makes one, as long
+ as there are fewer than `most`; `NGX_EVENT_PIPE_RUST_OVERFLOW` if there are not. Sets
+ `is_first` to 1 if that has never been so before.
+
+ # Safety
+
+ As for [`ngx_event_pipe_rust_find_zone`]; the caller has the mutex of the memory that
+ the board is in. `is_first` is a number of the caller's.
+ */
+ngx_uint_t ngx_event_pipe_rust_add_zone(const void *board,
+                                        const ngx_str_t *name,
+                                        ngx_uint_t most,
+                                        ngx_uint_t *is_first);
 
 /*
  Writes the value of the variable with this number, and returns the end of the text.
@@ -156,15 +193,39 @@ u_char *ngx_event_pipe_rust_variable(ngx_event_pipe_state_t *state,
                                      u_char *text);
 
 /*
- Writes the totals: as JSON if `format` is 0, else for Prometheus. Returns the end of
- the text.
+ The number of the format of the status that has this name; `NGX_CONF_UNSET_UINT`
+ if none has.
 
  # Safety
 
- `totals` are those of [`ngx_event_pipe_rust_count`], and nobody changes them during
- the call; there are `NGX_EVENT_PIPE_RUST_STATUS_LEN` bytes from `text` on.
+ `name` is a string.
  */
-u_char *ngx_event_pipe_rust_status(const void *totals, ngx_uint_t format, u_char *text);
+ngx_uint_t ngx_event_pipe_rust_find_format(const ngx_str_t *name);
+
+/*
+ Chooses the form of the status, and how much memory it takes to write it: `format` is
+ the number of a format, and `accept` the request's header of that name, or null.
+
+ # Safety
+
+ `board` is a board, `accept` is null or a string, `page` is a structure of the
+ caller's.
+ */
+void ngx_event_pipe_rust_choose(const void *board,
+                                ngx_uint_t format,
+                                const ngx_str_t *accept,
+                                ngx_event_pipe_page_t *page);
+
+/*
+ Writes the status into memory, unless the text is the same at any time. Sets the text
+ of the page.
+
+ # Safety
+
+ As for [`ngx_event_pipe_rust_choose`], which has filled `page` in. From `memory` on,
+ there are as many bytes as `page` says, aligned to 16 bytes, which nobody else uses.
+ */
+void ngx_event_pipe_rust_status(const void *board, u_char *memory, ngx_event_pipe_page_t *page);
 
 /*
  Prepares the library when a worker process starts, whose limit of connections

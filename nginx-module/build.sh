@@ -60,7 +60,7 @@ contents () {
     cd "$root"
     cat Cargo.toml Cargo.lock build.rs \
         nginx-module/bindings.h nginx-module/ngx_event_pipe_glue.h
-    find src -name '*.rs' | LC_ALL=C sort | xargs cat
+    find src -name '*.rs' -o -name '*.html' | LC_ALL=C sort | xargs cat
 }
 
 stamp=$(contents "$@" | cksum | tr -s ' ' _)

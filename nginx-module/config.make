@@ -5,7 +5,7 @@ ngx_event_pipe_root=$ngx_addon_dir/..
 
 # the folders, too: a new file changes the time of its folder
 
-ngx_event_pipe_deps=`find $ngx_event_pipe_root/src -name '*.rs' -o -type d \
+ngx_event_pipe_deps=`find $ngx_event_pipe_root/src -name '*.rs' -o -name '*.html' -o -type d \
                      | sort`
 
 ngx_event_pipe_deps="`echo $ngx_event_pipe_deps` \

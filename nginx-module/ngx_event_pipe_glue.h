@@ -80,6 +80,26 @@ typedef struct {
 } ngx_event_pipe_progress_t;
 
 
+/* a page of the status: what the library has chosen, and its text */
+
+typedef struct {
+    ngx_uint_t                       format;
+    ngx_uint_t                       zones;
+
+    /* how many bytes of memory it takes to write the text */
+    size_t                           memory;
+
+    ngx_str_t                        type;
+    /* the length of the type without its parameters */
+    size_t                           type_len;
+
+    /* the header Content-Security-Policy; empty if the page needs none */
+    ngx_str_t                        policy;
+
+    ngx_str_t                        text;
+} ngx_event_pipe_page_t;
+
+
 /*
  * With kqueue, nginx defines this macro twice, and bindgen would take the first
  * definition; the compiler takes the one that is in force.

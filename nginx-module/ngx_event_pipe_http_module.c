@@ -37,6 +37,11 @@ static ngx_conf_enum_t  ngx_event_pipe_segments[] = {
 };
 
 
+static ngx_conf_num_bounds_t  ngx_event_pipe_zones_bounds = {
+    ngx_conf_check_num_bounds, 1, NGX_EVENT_PIPE_ZONES
+};
+
+
 #define ngx_event_pipe_setting(name, args, type, post)                        \
     { ngx_string("event_pipe_" #name),                                        \
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|args,            \
@@ -76,6 +81,20 @@ static ngx_command_t  ngx_event_pipe_commands[] = {
       0,
       NULL },
 
+    { ngx_string("event_pipe_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_event_pipe_zone,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("event_pipe_zones"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_event_pipe_main_conf_t, zones),
+      &ngx_event_pipe_zones_bounds },
+
       ngx_null_command
 };
 
@@ -85,7 +104,7 @@ static ngx_http_module_t  ngx_event_pipe_http_module_ctx = {
     NULL,                                  /* postconfiguration */
 
     ngx_event_pipe_create_main_conf,       /* create main configuration */
-    NULL,                                  /* init main configuration */
+    ngx_event_pipe_init_main_conf,         /* init main configuration */
 
     NULL,                                  /* create server configuration */
     NULL,                                  /* merge server configuration */
@@ -249,7 +268,9 @@ ngx_event_pipe_create_ctx(ngx_http_request_t *r, ngx_event_pipe_t *p)
 
     type = r->header_sent ? &r->headers_out.content_type : NULL;
 
-    ngx_event_pipe_rust_open(ctx->state, p, &plcf->settings, type);
+    ngx_event_pipe_rust_open(ctx->state, p, &plcf->settings, type,
+                             ngx_event_pipe_board(r),
+                             ngx_event_pipe_find_zone(r));
 
     return ctx;
 }
@@ -286,28 +307,15 @@ ngx_event_pipe_cleanup(void *data)
 {
     ngx_event_pipe_ctx_t *ctx = data;
 
-    ngx_slab_pool_t             *shpool;
-    ngx_http_request_t          *r;
-    ngx_event_pipe_main_conf_t  *pmcf;
+    ngx_http_request_t  *r;
+
+    r = ctx->pipe->output_ctx;
 
     if (ctx->watch.timer_set) {
         ngx_del_timer(&ctx->watch);
     }
 
-    r = ctx->pipe->output_ctx;
-    pmcf = ngx_http_get_module_main_conf(r, ngx_event_pipe_http_module);
-
-    if (pmcf->zone) {
-        shpool = (ngx_slab_pool_t *) pmcf->zone->shm.addr;
-
-        ngx_shmtx_lock(&shpool->mutex);
-
-        ngx_event_pipe_rust_count(ctx->state, r == r->main, pmcf->zone->data);
-
-        ngx_shmtx_unlock(&shpool->mutex);
-    }
-
-    ngx_event_pipe_rust_close(ctx->state);
+    ngx_event_pipe_rust_close(ctx->state, r == r->main);
 }
 
 
@@ -362,7 +370,20 @@ ngx_event_pipe_add_variables(ngx_conf_t *cf)
 static void *
 ngx_event_pipe_create_main_conf(ngx_conf_t *cf)
 {
-    return ngx_pcalloc(cf->pool, sizeof(ngx_event_pipe_main_conf_t));
+    ngx_event_pipe_main_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_event_pipe_main_conf_t));
+
+    if (conf == NULL
+        || ngx_array_init(&conf->names, cf->pool, 8,
+                          sizeof(ngx_event_pipe_name_t)) != NGX_OK)
+    {
+        return NULL;
+    }
+
+    conf->zones = NGX_CONF_UNSET;
+
+    return conf;
 }
 
 
@@ -386,10 +407,13 @@ ngx_event_pipe_create_loc_conf(ngx_conf_t *cf)
 static char *
 ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 {
+    ngx_event_pipe_loc_conf_t  *from, *to;
     ngx_event_pipe_settings_t  *prev, *conf;
 
-    prev = &((ngx_event_pipe_loc_conf_t *) parent)->settings;
-    conf = &((ngx_event_pipe_loc_conf_t *) child)->settings;
+    from = parent;
+    to = child;
+    prev = &from->settings;
+    conf = &to->settings;
 
     ngx_conf_merge_value(conf->extensions, prev->extensions, 1);
     ngx_conf_merge_value(conf->wide, prev->wide, 1);
@@ -403,7 +427,9 @@ ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->separate_timeouts, prev->separate_timeouts, 1);
     ngx_conf_merge_size_value(conf->max_chunk, prev->max_chunk, 512 * 1024);
 
-    ngx_event_pipe_merge_status(cf, parent, child);
+    ngx_conf_merge_ptr_value(to->name, from->name, NULL);
+
+    ngx_event_pipe_merge_status(cf, from, to);
 
     return NGX_CONF_OK;
 }

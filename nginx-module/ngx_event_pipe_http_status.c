@@ -1,6 +1,7 @@
 
 /*
- * The status page, which shows the totals of the event pipe.
+ * The status page, the zones whose responses are counted together, and the
+ * shared memory in which the workers count.
  */
 
 
@@ -8,42 +9,23 @@
 
 
 static ngx_int_t ngx_event_pipe_status_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_event_pipe_send_policy(ngx_http_request_t *r,
+    ngx_str_t *policy);
 static ngx_uint_t ngx_event_pipe_status_format(ngx_http_request_t *r);
-static ngx_uint_t ngx_event_pipe_find_format(ngx_str_t *name);
-static ngx_int_t ngx_event_pipe_init_zone(ngx_shm_zone_t *zone, void *data);
-
-
-/* the library knows a format by its place in this table */
-
-static struct {
-    ngx_str_t                        name;
-    ngx_str_t                        type;
-    /* the length of the type without its parameters */
-    size_t                           type_len;
-} ngx_event_pipe_formats[] = {
-
-    { ngx_string("json"),
-      ngx_string("application/json"), sizeof("application/json") - 1 },
-
-    { ngx_string("prometheus"),
-      ngx_string("text/plain; version=0.0.4; charset=utf-8"),
-      sizeof("text/plain") - 1 },
-
-    { ngx_null_string, ngx_null_string, 0 }
-};
+static ngx_int_t ngx_event_pipe_init_board(ngx_shm_zone_t *zone, void *data);
 
 
 static ngx_int_t
 ngx_event_pipe_status_handler(ngx_http_request_t *r)
 {
-    void                        *totals;
-    size_t                       size;
-    ngx_int_t                    rc;
-    ngx_buf_t                   *b;
-    ngx_uint_t                   format;
-    ngx_chain_t                  out;
-    ngx_slab_pool_t             *shpool;
-    ngx_event_pipe_main_conf_t  *pmcf;
+    void                       *board;
+    ngx_int_t                   rc;
+    ngx_buf_t                  *b;
+    ngx_chain_t                 out;
+    ngx_event_pipe_page_t       page;
+    ngx_http_variable_value_t  *vv;
+
+    static ngx_str_t  name = ngx_string("http_accept");
 
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
         return NGX_HTTP_NOT_ALLOWED;
@@ -55,40 +37,46 @@ ngx_event_pipe_status_handler(ngx_http_request_t *r)
         return rc;
     }
 
-    format = ngx_event_pipe_status_format(r);
+    page.format = ngx_event_pipe_status_format(r);
 
-    if (format == NGX_CONF_UNSET_UINT) {
+    if (page.format == NGX_CONF_UNSET_UINT) {
         return NGX_HTTP_BAD_REQUEST;
     }
 
-    size = ngx_event_pipe_rust_totals_size();
-    totals = ngx_pmemalign(r->pool, size, NGX_EVENT_PIPE_ALIGNMENT);
-    b = ngx_create_temp_buf(r->pool, NGX_EVENT_PIPE_RUST_STATUS_LEN);
+    vv = ngx_http_get_variable(r, &name, ngx_hash_key(name.data, name.len));
+    b = ngx_calloc_buf(r->pool);
 
-    if (totals == NULL || b == NULL) {
+    if (vv == NULL || b == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    /* copies the totals of all workers at one moment */
+    page.text.len = vv->not_found ? 0 : vv->len;
+    page.text.data = vv->data;
 
-    pmcf = ngx_http_get_module_main_conf(r, ngx_event_pipe_http_module);
-    shpool = (ngx_slab_pool_t *) pmcf->zone->shm.addr;
+    board = ngx_event_pipe_board(r);
+    ngx_event_pipe_rust_choose(board, page.format, &page.text, &page);
 
-    ngx_shmtx_lock(&shpool->mutex);
+    b->start = ngx_pmemalign(r->pool, page.memory, NGX_EVENT_PIPE_ALIGNMENT);
 
-    ngx_memcpy(totals, pmcf->zone->data, size);
+    if (b->start == NULL
+        || ngx_event_pipe_send_policy(r, &page.policy) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
-    ngx_shmtx_unlock(&shpool->mutex);
+    ngx_event_pipe_rust_status(board, b->start, &page);
 
-    b->last = ngx_event_pipe_rust_status(totals, format, b->last);
+    b->pos = page.text.data;
+    b->last = b->pos + page.text.len;
+    b->memory = 1;
     b->last_buf = (r == r->main) ? 1 : 0;
     b->last_in_chain = 1;
 
-    r->headers_out.content_type = ngx_event_pipe_formats[format].type;
-    r->headers_out.content_type_len = ngx_event_pipe_formats[format].type_len;
+    r->headers_out.content_type = page.type;
+    r->headers_out.content_type_len = page.type_len;
     r->headers_out.content_type_lowcase = NULL;
     r->headers_out.status = NGX_HTTP_OK;
-    r->headers_out.content_length_n = b->last - b->pos;
+    r->headers_out.content_length_n = page.text.len;
 
     rc = ngx_http_send_header(r);
 
@@ -103,6 +91,30 @@ ngx_event_pipe_status_handler(ngx_http_request_t *r)
 }
 
 
+static ngx_int_t
+ngx_event_pipe_send_policy(ngx_http_request_t *r, ngx_str_t *policy)
+{
+    ngx_table_elt_t  *h;
+
+    if (policy->len == 0) {
+        return NGX_OK;
+    }
+
+    h = ngx_list_push(&r->headers_out.headers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memzero(h, sizeof(ngx_table_elt_t));
+
+    h->hash = 1;
+    ngx_str_set(&h->key, "Content-Security-Policy");
+    h->value = *policy;
+
+    return NGX_OK;
+}
+
+
 /* the format that the argument "format" names, or else that of the directive */
 
 static ngx_uint_t
@@ -112,7 +124,7 @@ ngx_event_pipe_status_format(ngx_http_request_t *r)
     ngx_event_pipe_loc_conf_t  *plcf;
 
     if (ngx_http_arg(r, (u_char *) "format", 6, &value) == NGX_OK) {
-        return ngx_event_pipe_find_format(&value);
+        return ngx_event_pipe_rust_find_format(&value);
     }
 
     plcf = ngx_http_get_module_loc_conf(r, ngx_event_pipe_http_module);
@@ -121,23 +133,168 @@ ngx_event_pipe_status_format(ngx_http_request_t *r)
 }
 
 
-static ngx_uint_t
-ngx_event_pipe_find_format(ngx_str_t *name)
+/* the board on which the workers count; NULL if no location shows it */
+
+void *
+ngx_event_pipe_board(ngx_http_request_t *r)
 {
-    ngx_str_t   *known;
-    ngx_uint_t   i;
+    ngx_event_pipe_main_conf_t  *pmcf;
 
-    for (i = 0; ngx_event_pipe_formats[i].name.len; i++) {
-        known = &ngx_event_pipe_formats[i].name;
+    pmcf = ngx_http_get_module_main_conf(r, ngx_event_pipe_http_module);
 
-        if (name->len == known->len
-            && ngx_strncmp(name->data, known->data, name->len) == 0)
+    return pmcf->zone ? pmcf->zone->data : NULL;
+}
+
+
+/* the number of the zone in which a request's responses are counted */
+
+ngx_uint_t
+ngx_event_pipe_find_zone(ngx_http_request_t *r)
+{
+    void                        *board;
+    ngx_str_t                    name;
+    ngx_uint_t                   zone, is_first;
+    ngx_slab_pool_t             *shpool;
+    ngx_event_pipe_loc_conf_t   *plcf;
+    ngx_event_pipe_main_conf_t  *pmcf;
+
+    board = ngx_event_pipe_board(r);
+    plcf = ngx_http_get_module_loc_conf(r, ngx_event_pipe_http_module);
+
+    if (board == NULL || plcf->name == NULL
+        || ngx_http_complex_value(r, plcf->name, &name) != NGX_OK)
+    {
+        return 0;
+    }
+
+    zone = ngx_event_pipe_rust_find_zone(board, &name);
+
+    if (zone != NGX_CONF_UNSET_UINT) {
+        return zone;
+    }
+
+    pmcf = ngx_http_get_module_main_conf(r, ngx_event_pipe_http_module);
+    shpool = (ngx_slab_pool_t *) pmcf->zone->shm.addr;
+    is_first = 0;
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    zone = ngx_event_pipe_rust_add_zone(board, &name, pmcf->zones, &is_first);
+
+    ngx_shmtx_unlock(&shpool->mutex);
+
+    if (is_first) {
+        ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
+                      "event pipe: there are %i zones already, so \"%V\" and "
+                      "other new ones are counted as \"(overflow)\"",
+                      pmcf->zones, &name);
+    }
+
+    return zone;
+}
+
+
+char *
+ngx_event_pipe_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_event_pipe_loc_conf_t *plcf = conf;
+
+    ngx_str_t                         *value;
+    ngx_uint_t                         i;
+    ngx_event_pipe_name_t             *name;
+    ngx_event_pipe_main_conf_t        *pmcf;
+    ngx_http_compile_complex_value_t   ccv;
+
+    if (plcf->name != NGX_CONF_UNSET_PTR) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        plcf->name = NULL;
+        return NGX_CONF_OK;
+    }
+
+    plcf->name = ngx_palloc(cf->pool, sizeof(ngx_http_complex_value_t));
+    if (plcf->name == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&ccv, sizeof(ngx_http_compile_complex_value_t));
+
+    ccv.cf = cf;
+    ccv.value = &value[1];
+    ccv.complex_value = plcf->name;
+
+    if (ngx_http_compile_complex_value(&ccv) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (plcf->name->lengths) {
+        /* the names are not known before there are requests */
+        return NGX_CONF_OK;
+    }
+
+    if (!ngx_event_pipe_rust_is_zone(&value[1])) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid zone name \"%V\": a name has 1 to 63 "
+                           "letters, digits, and signs other than quotes, "
+                           "backslashes and parentheses", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    pmcf = ngx_http_conf_get_module_main_conf(cf, ngx_event_pipe_http_module);
+    name = pmcf->names.elts;
+
+    for (i = 0; i < pmcf->names.nelts; i++) {
+        if (name[i].name.len == value[1].len
+            && ngx_strcmp(name[i].name.data, value[1].data) == 0)
         {
-            return i;
+            return NGX_CONF_OK;
         }
     }
 
-    return NGX_CONF_UNSET_UINT;
+    if (i > NGX_EVENT_PIPE_ZONES) {
+        /* one of them is too many already */
+        return NGX_CONF_OK;
+    }
+
+    name = ngx_array_push(&pmcf->names);
+    if (name == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    name->name = value[1];
+    name->file = cf->conf_file->file.name.data;
+    name->line = cf->conf_file->line;
+
+    return NGX_CONF_OK;
+}
+
+
+/* whether the zones that are named are no more than there may be */
+
+char *
+ngx_event_pipe_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_event_pipe_main_conf_t *pmcf = conf;
+
+    ngx_event_pipe_name_t  *name;
+
+    ngx_conf_init_value(pmcf->zones, 64);
+
+    if (pmcf->names.nelts > (ngx_uint_t) pmcf->zones) {
+        name = (ngx_event_pipe_name_t *) pmcf->names.elts + pmcf->zones;
+
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "the zone \"%V\" is one more than the %i that "
+                      "\"event_pipe_zones\" allows in %s:%ui",
+                      &name->name, pmcf->zones, name->file, name->line);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
 }
 
 
@@ -171,13 +328,14 @@ ngx_event_pipe_merge_status(ngx_conf_t *cf, ngx_event_pipe_loc_conf_t *prev,
 }
 
 
-/* the first location with a status page creates the zone of the totals */
+/* the first location with a status page creates the memory of the board */
 
 char *
 ngx_event_pipe_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_event_pipe_loc_conf_t *plcf = conf;
 
+    size_t                       size;
     ngx_str_t                    name, *value;
     ngx_http_core_loc_conf_t    *clcf;
     ngx_event_pipe_main_conf_t  *pmcf;
@@ -188,12 +346,13 @@ ngx_event_pipe_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
     plcf->status = (cf->args->nelts == 1)
-                   ? 0 : ngx_event_pipe_find_format(&value[1]);
+                   ? 0 : ngx_event_pipe_rust_find_format(&value[1]);
 
     if (plcf->status == NGX_CONF_UNSET_UINT) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid value \"%V\" in \"%V\" directive, "
-                           "it must be \"json\" or \"prometheus\"",
+                           "it must be \"json\", \"prometheus\", "
+                           "\"openmetrics\" or \"html\"",
                            &value[1], &cmd->name);
         return NGX_CONF_ERROR;
     }
@@ -203,13 +362,18 @@ ngx_event_pipe_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (pmcf->zone == NULL) {
         ngx_str_set(&name, "event_pipe_status");
 
-        pmcf->zone = ngx_shared_memory_add(cf, &name, 8 * ngx_pagesize,
+        /* pages take space of their own to be managed */
+        size = ngx_event_pipe_rust_board_size(ngx_ncpu);
+        size += size / 64 + 8 * ngx_pagesize;
+
+        pmcf->zone = ngx_shared_memory_add(cf, &name, size,
                                            &ngx_event_pipe_http_module);
         if (pmcf->zone == NULL) {
             return NGX_CONF_ERROR;
         }
 
-        pmcf->zone->init = ngx_event_pipe_init_zone;
+        pmcf->zone->init = ngx_event_pipe_init_board;
+        pmcf->zone->data = pmcf;
     }
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
@@ -219,24 +383,52 @@ ngx_event_pipe_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/*
+ * After a reload, the board of the cycle before goes on.  The zones that the
+ * configuration names have their places before those of requests.
+ */
+
 static ngx_int_t
-ngx_event_pipe_init_zone(ngx_shm_zone_t *zone, void *data)
+ngx_event_pipe_init_board(ngx_shm_zone_t *zone, void *data)
 {
-    ngx_slab_pool_t  *shpool;
+    size_t                       size;
+    ngx_uint_t                   i, is_first;
+    ngx_slab_pool_t             *shpool;
+    ngx_event_pipe_name_t       *name;
+    ngx_event_pipe_main_conf_t  *pmcf;
 
+    pmcf = zone->data;
     shpool = (ngx_slab_pool_t *) zone->shm.addr;
+    zone->data = data ? data : shpool->data;
 
-    if (data) {
-        /* after a reload, the totals of the cycle before go on */
-        zone->data = data;
+    if (zone->data == NULL) {
+        size = ngx_event_pipe_rust_board_size(ngx_ncpu);
 
-    } else if (zone->shm.exists) {
-        zone->data = shpool->data;
+        /* new memory is zero, and takes no space before it is written to */
 
-    } else {
-        zone->data = ngx_slab_calloc(shpool, ngx_event_pipe_rust_totals_size());
+        zone->data = ngx_slab_alloc(shpool, size);
+        if (zone->data == NULL) {
+            return NGX_ERROR;
+        }
+
+#if (NGX_DEBUG_MALLOC)
+        ngx_memzero(zone->data, size);
+#endif
+
+        ngx_event_pipe_rust_create_board(zone->data, size);
         shpool->data = zone->data;
     }
 
-    return zone->data ? NGX_OK : NGX_ERROR;
+    name = pmcf->names.elts;
+
+    ngx_shmtx_lock(&shpool->mutex);
+
+    for (i = 0; i < pmcf->names.nelts; i++) {
+        (void) ngx_event_pipe_rust_add_zone(zone->data, &name[i].name,
+                                            NGX_EVENT_PIPE_ZONES, &is_first);
+    }
+
+    ngx_shmtx_unlock(&shpool->mutex);
+
+    return NGX_OK;
 }

@@ -3,13 +3,15 @@
 
 use core::ffi::{CStr, c_char, c_void};
 
-use crate::extensions::status::{self, Format, Totals};
 use crate::extensions::text::Text;
-use crate::extensions::{self, counts, descriptors, filters, memory, stream, timeouts, turns};
+use crate::extensions::zones::{Key, Summary};
+use crate::extensions::{
+    self, counts, descriptors, filters, memory, status, stream, timeouts, turns, variables, zones,
+};
 use crate::nginx::{
     self, Abort, Log, NGX_ABORT, NGX_ERROR, NGX_OK, Pipe, STATE_SIZE, State, ngx_buf_t,
-    ngx_event_pipe_settings_t, ngx_event_pipe_state_t, ngx_event_pipe_t, ngx_int_t, ngx_log_t,
-    ngx_str_t, ngx_uint_t, u_char,
+    ngx_event_pipe_page_t, ngx_event_pipe_settings_t, ngx_event_pipe_state_t, ngx_event_pipe_t,
+    ngx_int_t, ngx_log_t, ngx_str_t, ngx_uint_t, u_char, worker,
 };
 use crate::{copy_filter, pipe, raw};
 
@@ -102,8 +104,16 @@ pub unsafe extern "C" fn ngx_event_pipe_add_free_buf(
 /// another request already.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ngx_event_pipe_rust_watch(p: *mut ngx_event_pipe_t) {
+    let look = |p: Pipe<'_>| {
+        timeouts::look(p);
+
+        if let Some(state) = p.state() {
+            counts::note_use(state);
+        }
+    };
+
     // SAFETY: as this function requires.
-    unsafe { Pipe::enter(p, timeouts::look) }
+    unsafe { Pipe::enter(p, look) }
 }
 
 /// Ends a cycle of events for the pipes of this worker. The module calls this function
@@ -131,78 +141,160 @@ pub extern "C" fn ngx_event_pipe_rust_state_size() -> usize {
 }
 
 /// Makes the state of a pipe. `content_type` is the content type of the response, or
-/// null if the response's header has not been sent by now.
+/// null if the response's header has not been sent by now. The response is counted on
+/// the board in the zone with this number; nowhere if `board` is null.
 ///
 /// # Safety
 ///
 /// As for [`ngx_event_pipe`]; `state` is memory of [`ngx_event_pipe_rust_state_size`]
-/// bytes, aligned to 16 bytes. `state` and `settings` live as long as the pipe.
+/// bytes, aligned to 16 bytes. `state`, `settings` and `board` live as long as the pipe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ngx_event_pipe_rust_open(
     state: *mut ngx_event_pipe_state_t,
     p: *mut ngx_event_pipe_t,
     settings: *mut ngx_event_pipe_settings_t,
     content_type: *const ngx_str_t,
+    board: *const c_void,
+    zone: ngx_uint_t,
 ) {
     // SAFETY: null, or a string of the request.
     let content_type = unsafe { nginx::string(content_type) };
+    // SAFETY: as this function requires.
+    let board = unsafe { nginx::board(board) };
+    let account = board.and_then(|board| zones::account(board, zone));
 
     let open = |p: Pipe<'_>| {
+        let kind = |settings| {
+            counts::open(account, settings);
+            stream::kind(settings, content_type)
+        };
+
         // SAFETY: as this function requires.
-        unsafe { State::create(state, p, settings, |of| stream::kind(of, content_type)) }
+        unsafe { State::create(state, p, settings, kind, account) }
     };
 
     // SAFETY: as this function requires.
     unsafe { Pipe::enter(p, open) }
 }
 
-/// Ends a state when its request ends: gives the loans back to the worker, and closes
-/// the temporary files that are not nginx's.
+/// Ends a state when its request ends: counts the response, gives the loans back to the
+/// worker, and closes the temporary files that are not nginx's. If `waits` is not zero,
+/// the time since the last turn counts too: as time that the client was waited for, or
+/// that upstream was held back, if either was so when the turn ended.
 ///
 /// # Safety
 ///
 /// `state` is a state that [`ngx_event_pipe_rust_open`] has made, and its pipe still
 /// exists.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ngx_event_pipe_rust_close(state: *mut ngx_event_pipe_state_t) {
-    // SAFETY: as this function requires.
-    unsafe { State::enter(state, extensions::close) }
-}
-
-/// How many bytes of memory the totals need. Totals whose bytes are all zero have
-/// counted no response.
-#[unsafe(no_mangle)]
-pub extern "C" fn ngx_event_pipe_rust_totals_size() -> usize {
-    size_of::<Totals>()
-}
-
-/// Adds the counts of a response that is over to the totals. If `waits` is not zero,
-/// the time since the last turn counts too: as time that the client was waited for, or
-/// that upstream was held back, if either was so when the turn ended.
-///
-/// # Safety
-///
-/// As for [`ngx_event_pipe_rust_close`]; `totals` is memory for totals, aligned to 8
-/// bytes, and nobody else uses that memory during the call.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ngx_event_pipe_rust_count(
+pub unsafe extern "C" fn ngx_event_pipe_rust_close(
     state: *mut ngx_event_pipe_state_t,
     waits: ngx_uint_t,
-    totals: *mut c_void,
 ) {
-    // SAFETY: as this function requires.
-    let totals = unsafe { &mut *totals.cast::<Totals>() };
-
-    let count = |state: &State<'_>| {
-        if waits != 0 {
-            counts::pass_time(&state.counts);
-        }
-
-        totals.add(&counts::response(state));
+    let close = |state: &State<'_>| {
+        counts::close(state, waits != 0);
+        extensions::close(state);
     };
 
     // SAFETY: as this function requires.
-    unsafe { State::enter(state, count) }
+    unsafe { State::enter(state, close) }
+}
+
+/// How many bytes of shared memory the board of an nginx needs that has `cpus`
+/// processors to run workers on.
+#[unsafe(no_mangle)]
+pub extern "C" fn ngx_event_pipe_rust_board_size(cpus: ngx_uint_t) -> usize {
+    nginx::board_size(zones::lanes(cpus))
+}
+
+/// Makes an empty board, on which the workers count.
+///
+/// # Safety
+///
+/// `board` is memory of [`ngx_event_pipe_rust_board_size`] bytes, all of them zero,
+/// aligned to 64 bytes, and nobody uses it yet.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ngx_event_pipe_rust_create_board(board: *mut c_void, size: usize) {
+    // SAFETY: as this function requires.
+    unsafe { nginx::create_board(board, size) }
+}
+
+/// Whether a zone may have this name; not 0 if it may.
+///
+/// # Safety
+///
+/// `name` is a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ngx_event_pipe_rust_is_zone(name: *const ngx_str_t) -> ngx_uint_t {
+    // SAFETY: as this function requires.
+    let name = unsafe { nginx::string(name) };
+
+    name.is_some_and(zones::is_name).into()
+}
+
+/// What stands for no number of a zone, or of a format: `NGX_CONF_UNSET_UINT`.
+const NONE: usize = usize::MAX;
+
+/// The zone of names that are too many.
+pub const NGX_EVENT_PIPE_RUST_OVERFLOW: usize = 1;
+
+const _: () = assert!(NGX_EVENT_PIPE_RUST_OVERFLOW == zones::OVERFLOW);
+
+/// The number of the zone with this name, 0 if the name is empty;
+/// `NGX_CONF_UNSET_UINT` if there is no such zone yet.
+///
+/// # Safety
+///
+/// `board` is a board, `name` is a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ngx_event_pipe_rust_find_zone(
+    board: *const c_void,
+    name: *const ngx_str_t,
+) -> ngx_uint_t {
+    // SAFETY: as this function requires.
+    let board = unsafe { nginx::board(board) };
+    // SAFETY: as this function requires.
+    let key = unsafe { nginx::string(name) }.and_then(Key::new);
+
+    let Some((board, key)) = board.zip(key) else {
+        return zones::NONE;
+    };
+
+    zones::find(board, &key).unwrap_or(NONE)
+}
+
+/// As [`ngx_event_pipe_rust_find_zone`], but if there is no such zone, makes one, as long
+/// as there are fewer than `most`; `NGX_EVENT_PIPE_RUST_OVERFLOW` if there are not. Sets
+/// `is_first` to 1 if that has never been so before.
+///
+/// # Safety
+///
+/// As for [`ngx_event_pipe_rust_find_zone`]; the caller has the mutex of the memory that
+/// the board is in. `is_first` is a number of the caller's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ngx_event_pipe_rust_add_zone(
+    board: *const c_void,
+    name: *const ngx_str_t,
+    most: ngx_uint_t,
+    is_first: *mut ngx_uint_t,
+) -> ngx_uint_t {
+    // SAFETY: as this function requires.
+    let board = unsafe { nginx::board(board) };
+    // SAFETY: as this function requires.
+    let key = unsafe { nginx::string(name) }.and_then(Key::new);
+
+    let Some((board, key)) = board.zip(key) else {
+        return zones::NONE;
+    };
+
+    let zone = zones::add(board, &key, most);
+
+    if zone == zones::OVERFLOW && zones::is_first_overflow(board) {
+        // SAFETY: as this function requires.
+        unsafe { *is_first = 1 }
+    }
+
+    zone
 }
 
 /// The most bytes that the text of a variable takes.
@@ -225,11 +317,11 @@ pub unsafe extern "C" fn ngx_event_pipe_rust_variable(
     let mut value = Text::new(memory);
 
     let write = |state: &State<'_>| {
-        if status::is_time(number) {
+        if variables::is_time(number) {
             counts::pass_time(&state.counts);
         }
 
-        status::variable(&counts::response(state), number, &mut value);
+        variables::variable(&counts::response(state), number, &mut value);
     };
 
     // SAFETY: as this function requires.
@@ -238,39 +330,98 @@ pub unsafe extern "C" fn ngx_event_pipe_rust_variable(
     text.wrapping_add(value.len())
 }
 
-/// The most bytes that the text of the status takes.
-pub const NGX_EVENT_PIPE_RUST_STATUS_LEN: usize = 8192;
+const _: () = assert!(NGX_EVENT_PIPE_RUST_VARIABLE_LEN >= variables::VARIABLE_LEN);
 
-const _: () = assert!(NGX_EVENT_PIPE_RUST_VARIABLE_LEN >= status::VARIABLE_LEN);
-const _: () = assert!(NGX_EVENT_PIPE_RUST_STATUS_LEN >= status::STATUS_LEN);
-
-/// Writes the totals: as JSON if `format` is 0, else for Prometheus. Returns the end of
-/// the text.
+/// The number of the format of the status that has this name; `NGX_CONF_UNSET_UINT`
+/// if none has.
 ///
 /// # Safety
 ///
-/// `totals` are those of [`ngx_event_pipe_rust_count`], and nobody changes them during
-/// the call; there are `NGX_EVENT_PIPE_RUST_STATUS_LEN` bytes from `text` on.
+/// `name` is a string.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ngx_event_pipe_rust_status(
-    totals: *const c_void,
-    format: ngx_uint_t,
-    text: *mut u_char,
-) -> *mut u_char {
+pub unsafe extern "C" fn ngx_event_pipe_rust_find_format(name: *const ngx_str_t) -> ngx_uint_t {
     // SAFETY: as this function requires.
-    let totals = unsafe { &*totals.cast::<Totals>() };
-    // SAFETY: as this function requires.
-    let memory = unsafe { nginx::memory(text, NGX_EVENT_PIPE_RUST_STATUS_LEN) };
-    let mut page = Text::new(memory);
+    let name = unsafe { nginx::string(name) };
 
-    let format = match format {
-        0 => Format::Json,
-        _ => Format::Prometheus,
+    name.and_then(status::find).unwrap_or(NONE)
+}
+
+/// Chooses the form of the status, and how much memory it takes to write it: `format` is
+/// the number of a format, and `accept` the request's header of that name, or null.
+///
+/// # Safety
+///
+/// `board` is a board, `accept` is null or a string, `page` is a structure of the
+/// caller's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ngx_event_pipe_rust_choose(
+    board: *const c_void,
+    format: ngx_uint_t,
+    accept: *const ngx_str_t,
+    page: *mut ngx_event_pipe_page_t,
+) {
+    // SAFETY: as this function requires.
+    let board = unsafe { nginx::board(board) };
+    // SAFETY: as this function requires.
+    let accept = unsafe { nginx::string(accept) };
+
+    let format = status::negotiate(status::format(format), accept.unwrap_or_default());
+    let zones = board.map_or(0, zones::zones);
+    let media_type = format.media_type();
+    let parameters = media_type.bytes().position(|byte| byte == b';');
+
+    let chosen = ngx_event_pipe_page_t {
+        format: format as ngx_uint_t,
+        zones,
+        memory: format.memory(zones),
+        type_: nginx::constant(media_type),
+        type_len: parameters.unwrap_or(media_type.len()),
+        policy: nginx::constant(format.policy()),
+        text: nginx::constant(format.constant().unwrap_or_default()),
     };
 
-    status::render(totals, format, &mut page);
+    // SAFETY: as this function requires.
+    unsafe { page.write(chosen) }
+}
 
-    text.wrapping_add(page.len())
+/// Writes the status into memory, unless the text is the same at any time. Sets the text
+/// of the page.
+///
+/// # Safety
+///
+/// As for [`ngx_event_pipe_rust_choose`], which has filled `page` in. From `memory` on,
+/// there are as many bytes as `page` says, aligned to 16 bytes, which nobody else uses.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ngx_event_pipe_rust_status(
+    board: *const c_void,
+    memory: *mut u_char,
+    page: *mut ngx_event_pipe_page_t,
+) {
+    // SAFETY: as this function requires.
+    let page = unsafe { &mut *page };
+    // SAFETY: as this function requires.
+    let board = unsafe { nginx::board(board) };
+
+    let Some(board) = board.filter(|_| page.text.len == 0) else {
+        return;
+    };
+
+    // SAFETY: `Format::memory` has made room for as many summaries and more.
+    let (summaries, start) = unsafe { nginx::slots(memory, page.zones, Summary::default) };
+    let used = start.addr().saturating_sub(memory.addr());
+    // SAFETY: the rest of the memory.
+    let room = unsafe { nginx::memory(start, page.memory.saturating_sub(used)) };
+    let mut text = Text::new(room);
+
+    status::gather(board, summaries, nginx::is_alive);
+
+    let loans = zones::loans(board, nginx::is_alive);
+    let format = status::format(page.format);
+
+    status::render(board, summaries, &loans, format, &mut text);
+
+    page.text.data = start;
+    page.text.len = text.len();
 }
 
 /// Prepares the library when a worker process starts, whose limit of connections
@@ -285,6 +436,8 @@ pub unsafe extern "C" fn ngx_event_pipe_rust_init_worker(
     connections: ngx_uint_t,
     log: *mut ngx_log_t,
 ) {
+    worker().process.set(nginx::process_id());
+
     // SAFETY: as this function requires.
     unsafe { Log::enter(log, |log| descriptors::init_worker(connections as u64, log)) }
 }

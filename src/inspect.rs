@@ -1,8 +1,11 @@
 //! What the tests that link this library may see of a state, and set in a worker. The
 //! library that is linked into nginx does not have this file.
 
-use crate::extensions::memory;
-use crate::nginx::{Linger, Segment, State, ngx_event_pipe_state_t, worker};
+use core::ffi::c_void;
+use core::sync::atomic::Ordering;
+
+use crate::extensions::{counts, memory, zones};
+use crate::nginx::{self, Linger, Segment, State, ngx_event_pipe_state_t, worker};
 
 /// How many bytes of the request's pool a segment takes.
 pub const SEGMENT_SIZE: usize = size_of::<Segment<'_>>();
@@ -101,6 +104,48 @@ fn view(state: &State<'_>) -> View {
         queue_time: counts.queue_time.get(),
         end: crate::extensions::counts::end_so_far(state) as u32,
     }
+}
+
+/// How many bytes a board with one lane has.
+pub const BOARD_SIZE: usize = nginx::board_size(1);
+
+/// Counts a response until now on a board with one lane.
+///
+/// # Safety
+///
+/// As for [`View::of`]; `board` is a board that `ngx_event_pipe_rust_create_board` has
+/// made.
+pub unsafe fn count(state: *mut c_void, board: *const c_void) {
+    // SAFETY: as this function requires.
+    let board = unsafe { nginx::board(board) };
+    let account = board.and_then(|board| zones::account(board, zones::NONE));
+
+    let count = |state: &State<'_>| {
+        if let Some(account) = account {
+            zones::commit(account, &counts::response(state));
+        }
+    };
+
+    // SAFETY: as this function requires.
+    unsafe { State::enter(state.cast::<ngx_event_pipe_state_t>(), count) }
+}
+
+/// What all responses of a board with one lane are at that are not over: how many they
+/// are, and how many bytes they have on disk and lent.
+///
+/// # Safety
+///
+/// `board` is a board that `ngx_event_pipe_rust_create_board` has made.
+pub unsafe fn in_use(board: *const c_void) -> [u64; 3] {
+    // SAFETY: as this function requires.
+    let board = unsafe { nginx::board(board) };
+    let account = board.and_then(|board| zones::account(board, zones::NONE));
+
+    account.map_or([0; 3], |account| {
+        let row = account.row;
+
+        [&row.active, &row.disk, &row.lent].map(|gauge| gauge.load(Ordering::Relaxed))
+    })
 }
 
 /// Makes the limit of descriptors look lowered since the worker started, or not

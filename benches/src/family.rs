@@ -40,6 +40,10 @@ pub(crate) enum Side {
     Unlent,
     /// This project's, without a limit on what its pipes move in a cycle of events.
     Unbounded,
+    /// This project's, which counts for a status page, but has no zones.
+    Counted,
+    /// The same with 64 zones, by a variable.
+    Zoned,
     /// HAProxy, which copies.
     Haproxy,
     /// HAProxy with `option splice-response`.
@@ -68,6 +72,8 @@ impl fmt::Display for Side {
             Self::Ours => "ours",
             Self::Unlent => "ours, unlent",
             Self::Unbounded => "ours, unbounded",
+            Self::Counted => "ours, counted",
+            Self::Zoned => "ours, 64 zones",
             Self::Haproxy => "HAProxy",
             Self::Splicing => "HAProxy, splicing",
         })
@@ -165,12 +171,22 @@ const PIPES: &[Side] = &[Side::Stock, Side::Ours];
 
 const COPYING_OR_SPLICING: &[Side] = &[Side::Stock, Side::Ours, Side::Haproxy, Side::Splicing];
 
+const ZONES: &[Side] = &[Side::Stock, Side::Counted, Side::Zoned];
+
 /// What is encrypted or framed cannot be spliced.
 const COPYING: &[Side] = &[Side::Stock, Side::Ours, Side::Haproxy];
 
 /// All that there is.
 pub(crate) const FAMILIES: &[Family] = &[
     PLAIN,
+    Family {
+        name: "zones",
+        title: "small responses, counted in one zone and in 64",
+        sides: ZONES,
+        sizes: &[K, 16 * K],
+        quick: &[K],
+        ..PLAIN
+    },
     Family {
         name: "busy24k",
         title: "HTTP/1.1, 8 buffers of 4k, busy 24k",

@@ -70,6 +70,7 @@ impl Front {
         let nginx = Nginx::start(stage.nginx(side), |conf| {
             configure_nginx(conf, stage, setup);
             conf.http += own_directives(side);
+            count(side, conf);
             conf.env = setup.cycles.map(Cycles::env).unwrap_or_default();
         })?;
         wait(|| !nginx.workers().is_empty());
@@ -131,6 +132,19 @@ fn own_directives(side: Side) -> &'static str {
         Side::Unlent => "event_pipe_memory 0;\n",
         Side::Unbounded => "event_pipe_max_chunk 0;\n",
         _ => "",
+    }
+}
+
+/// Has this side count, if it is one that does; each request is in one of 64 zones.
+fn count(side: Side, conf: &mut Conf) {
+    if matches!(side, Side::Counted | Side::Zoned) {
+        conf.server += "location = /event-pipe-status { event_pipe_status; }\n";
+    }
+    if side == Side::Zoned {
+        let parts: String = (1..64).map(|zone| format!("1.56% z{zone};\n")).collect();
+        conf.http +=
+            &format!("split_clients $msec$connection_requests $zone {{ {parts} * z0; }}\n");
+        conf.http += "event_pipe_zone $zone;\n";
     }
 }
 

@@ -85,7 +85,9 @@ impl Stage {
     /// The nginx of a side.
     pub(crate) fn nginx(&self, side: Side) -> &Path {
         match side {
-            Side::Ours | Side::Unlent | Side::Unbounded => &self.binaries.ours,
+            Side::Ours | Side::Unlent | Side::Unbounded | Side::Counted | Side::Zoned => {
+                &self.binaries.ours
+            }
             _ => &self.binaries.stock,
         }
     }

@@ -8,13 +8,15 @@
 #![forbid(unsafe_code)]
 
 use crate::extensions::linger;
-use crate::extensions::status::Response;
+use crate::extensions::totals::Response;
+use crate::extensions::zones;
 use crate::nginx::{
-    Abort, Counts, End, Linger, Link, Links, Pipe, Slot, State, clock, off_t, update,
+    Abort, Account, Counts, End, Linger, Link, Links, Pipe, Settings, Slot, State, TempFile, clock,
+    off_t, update,
 };
 
 /// The counts of the pipe; `None` if the pipe has no state.
-fn counts<'p>(p: Pipe<'p>) -> Option<&'p Counts> {
+fn counts<'p>(p: Pipe<'p>) -> Option<&'p Counts<'p>> {
     p.state().map(|state| &state.counts)
 }
 
@@ -154,8 +156,52 @@ pub(crate) fn response(state: &State<'_>) -> Response {
         peak: positive(counts.peak.get()),
         buffers: positive(state.pipe.allocated()),
         buffers_max: positive(state.pipe.bufs_num()),
+        buffer_size: positive(state.pipe.bufs_size()),
         end: end_so_far(state),
     }
+}
+
+/// Notes that a response begins, where it is counted.
+pub(crate) fn open(account: Option<Account<'_>>, settings: Settings<'_>) {
+    if let Some(account) = account {
+        zones::shift(account, &account.row.active, 1);
+        zones::note_loans_max(account, settings.memory() as u64);
+    }
+}
+
+/// Counts a response that is over. If it `waits`, the time since the last turn counts,
+/// too.
+pub(crate) fn close(state: &State<'_>, waits: bool) {
+    let Some(account) = state.counts.account else {
+        return;
+    };
+
+    if waits {
+        pass_time(&state.counts);
+    }
+
+    zones::commit(account, &response(state));
+    zones::note_use(state, 0, 0);
+    zones::shift(account, &account.row.active, 1_u64.wrapping_neg());
+}
+
+/// Brings up to date what the response has on disk, and what is lent to it.
+pub(crate) fn note_use(state: &State<'_>) {
+    if state.counts.account.is_some() {
+        let loan = state.memory.bytes.get();
+
+        zones::note_use(state, positive(on_disk(state)), positive(loan));
+    }
+}
+
+/// How many bytes the response has in temporary files.
+fn on_disk(state: &State<'_>) -> off_t {
+    let file = match state.segments.last.get() {
+        Some(_) => None,
+        None => state.pipe.temp_file(),
+    };
+
+    file.map_or(state.segments.on_disk.get(), TempFile::offset)
 }
 
 /// The number, or 0 if it is negative.
@@ -188,7 +234,7 @@ pub(crate) fn end_so_far(state: &State<'_>) -> End {
 
 /// Adds the time since the last turn to the times of the counts: whether upstream was
 /// held back, and whether the client was waited for, has not changed since then.
-pub(crate) fn pass_time(counts: &Counts) {
+pub(crate) fn pass_time(counts: &Counts<'_>) {
     let now = clock();
     let passed = now.wrapping_sub(counts.since.replace(now));
 
@@ -226,9 +272,13 @@ pub(crate) fn end_turn(p: Pipe<'_>, result: Result<(), Abort>) {
         .awaits_client
         .set(goes_on && client_is_awaited(p, counts));
     set_blocked(counts, goes_on && upstream_is_held_back(p));
+
+    if let Some(state) = p.state() {
+        note_use(state);
+    }
 }
 
-fn end(p: Pipe<'_>, counts: &Counts, result: Result<(), Abort>) -> Option<End> {
+fn end(p: Pipe<'_>, counts: &Counts<'_>, result: Result<(), Abort>) -> Option<End> {
     let given_up = linger::reason(p);
 
     if result.is_err() {
@@ -266,7 +316,7 @@ const PRECISION: off_t = 8;
 
 /// Raises the peak to the bytes that wait for the client now. Walks `busy` only if
 /// these may be clearly more than the peak.
-fn measure(p: Pipe<'_>, counts: &Counts) {
+fn measure(p: Pipe<'_>, counts: &Counts<'_>) {
     let waiting = || counts.queued.get().saturating_add(counts.held.get());
     let peak = counts.peak.get();
 
@@ -283,7 +333,7 @@ fn measure(p: Pipe<'_>, counts: &Counts) {
 
 /// Whether the client is waited for: there is something to send, and neither a rate
 /// limit nor another request on the connection keeps it back.
-fn client_is_awaited(p: Pipe<'_>, counts: &Counts) -> bool {
+fn client_is_awaited(p: Pipe<'_>, counts: &Counts<'_>) -> bool {
     let downstream = p.downstream();
     let event = downstream.write();
 
@@ -318,7 +368,7 @@ fn upstream_is_held_back(p: Pipe<'_>) -> bool {
 
 /// Notes whether upstream is held back. Counts one more time that upstream was held
 /// back, unless it was so before and has not been read since.
-fn set_blocked(counts: &Counts, blocked: bool) {
+fn set_blocked(counts: &Counts<'_>, blocked: bool) {
     let was_blocked = counts.blocked.replace(blocked);
 
     if blocked && (!was_blocked || counts.blocked_reads.get() != counts.reads.get()) {

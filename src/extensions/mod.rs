@@ -6,7 +6,7 @@
 //! | asked by | seam | nginx | this pipe |
 //! |---|---|---|---|
 //! | pipe | `turns::start` | the turn runs | the pipe waits until other pipes of the worker have moved |
-//! | pipe | `start_turn`, `end_turn` | nothing | counts, forgets the client's room, notes `r->aio` |
+//! | pipe | `start_turn`, `end_turn` | nothing | counts, notes what is on disk and lent, forgets the client's room, notes `r->aio` |
 //! | pipe | `stream::owes_flush` | no | a stream's output keeps nothing back |
 //! | pipe | `linger::owes_flush`, `linger::end` | the response ends at once | after upstream is given up, the client gets the rest first |
 //! | pipe | `timeouts::state`, `timeouts::time_upstream`, `timeouts::time_client` | each turn restarts both timers | each side's progress restarts its own |
@@ -46,12 +46,14 @@
 //!    the flags of upstream, `timeouts` sets timers, `turns` has nginx call pipes that
 //!    have waited.
 //! 3. An extension uses handles of `nginx`, and extensions further down in this order:
-//!    `timeouts`, `turns`; `counts`, `give_back`; `status`, `linger`, `memory`; `wide`, `segments`,
+//!    `timeouts`, `turns`; `counts`, `give_back`; `status`, `linger`, `memory`; `json`,
+//!    `prometheus`; `advice`, `metrics`; `zones`, `variables`; `totals`, `wide`, `segments`,
 //!    `busy`, `stream`, `delay`, `fallback`; `text`, `descriptors`, `filters`. An extension
 //!    uses no file of the algorithm.
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod advice;
 pub(crate) mod busy;
 pub(crate) mod counts;
 pub(crate) mod delay;
@@ -59,15 +61,21 @@ pub(crate) mod descriptors;
 pub(crate) mod fallback;
 pub(crate) mod filters;
 pub(crate) mod give_back;
+pub(crate) mod json;
 pub(crate) mod linger;
 pub(crate) mod memory;
+pub(crate) mod metrics;
+pub(crate) mod prometheus;
 pub(crate) mod segments;
 pub(crate) mod status;
 pub(crate) mod stream;
 pub(crate) mod text;
 pub(crate) mod timeouts;
+pub(crate) mod totals;
 pub(crate) mod turns;
+pub(crate) mod variables;
 pub(crate) mod wide;
+pub(crate) mod zones;
 
 use crate::nginx::{Abort, Pipe, State, off_t};
 use counts::FinalFlush;

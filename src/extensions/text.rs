@@ -62,6 +62,14 @@ impl<'m> Text<'m> {
         self.byte(b'0'.wrapping_add((number % 10) as u8))
     }
 
+    /// Appends a size in bytes, as nginx's directives have sizes.
+    pub(crate) fn size(&mut self, bytes: u64) -> &mut Self {
+        match bytes % 1024 {
+            0 if bytes > 0 => self.number(bytes / 1024).add("k"),
+            _ => self.number(bytes),
+        }
+    }
+
     fn byte(&mut self, byte: u8) -> &mut Self {
         if let Some(place) = self.room.next() {
             *place = byte;
@@ -73,27 +81,32 @@ impl<'m> Text<'m> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::{Text, Unit};
 
-    fn written(write: impl FnOnce(&mut Text<'_>)) -> String {
-        let mut memory = [b'?'; 64];
+    /// What is written into memory of `size` bytes.
+    pub(crate) fn written(size: usize, write: impl FnOnce(&mut Text<'_>)) -> String {
+        let mut memory = vec![b'?'; size];
         let mut text = Text::new(&mut memory);
         write(&mut text);
         let len = text.len();
-        String::from_utf8(memory.into_iter().take(len).collect()).unwrap()
+        memory.truncate(len);
+        String::from_utf8(memory).unwrap()
     }
 
     #[test]
     fn numbers_are_decimal() {
         for number in [0, 1, 9, 10, 11, 99, 100, 1_234_567_890, u64::MAX] {
-            assert_eq!(written(|text| _ = text.number(number)), number.to_string());
+            assert_eq!(
+                written(64, |text| _ = text.number(number)),
+                number.to_string()
+            );
         }
     }
 
     #[test]
     fn thousandths_have_three_decimals() {
-        let thousandths = |number| written(|text| _ = text.value(Unit::Thousandth, number));
+        let thousandths = |number| written(64, |text| _ = text.value(Unit::Thousandth, number));
 
         assert_eq!(thousandths(0), "0.000");
         assert_eq!(thousandths(7), "0.007");
@@ -103,8 +116,17 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_those_of_directives() {
+        let sizes =
+            [0, 1000, 1024, 4096, 1 << 20].map(|size| written(64, |text| _ = text.size(size)));
+        assert_eq!(sizes, ["0", "1000", "1k", "4k", "1024k"]);
+    }
+
+    #[test]
     fn parts_follow_each_other() {
-        let text = written(|text| _ = text.add("").add("a: ").value(Unit::One, 10).add(";"));
+        let text = written(64, |text| {
+            _ = text.add("").add("a: ").value(Unit::One, 10).add(";")
+        });
 
         assert_eq!(text, "a: 10;");
     }

@@ -86,6 +86,13 @@ impl Loans {
         }
     }
 
+    /// The memory of all loans, lent or not, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let free = self.free_count.get().saturating_mul(LOAN);
+
+        self.lent.get().saturating_add(free)
+    }
+
     /// Lends a loan, which has no parts. `None` if there is no memory. The caller has the
     /// loan until it calls [`Loans::take_back`].
     pub(crate) fn lend<'p>(&self) -> Option<&'p Loan<'p>> {

@@ -22,6 +22,7 @@
 //! references are shared, and what changes is a `Cell`.
 
 mod bindings;
+mod board;
 mod buf;
 mod connection;
 mod file;
@@ -40,10 +41,17 @@ mod worker;
 
 #[cfg(not(test))]
 pub(crate) use bindings::{
-    NGX_ABORT, NGX_OK, ngx_buf_t, ngx_event_pipe_settings_t, ngx_event_pipe_state_t,
-    ngx_event_pipe_t, ngx_int_t, ngx_log_t, ngx_str_t, ngx_uint_t, u_char,
+    NGX_ABORT, NGX_OK, ngx_buf_t, ngx_event_pipe_page_t, ngx_event_pipe_settings_t,
+    ngx_event_pipe_state_t, ngx_event_pipe_t, ngx_int_t, ngx_log_t, ngx_str_t, ngx_uint_t, u_char,
 };
 pub(crate) use bindings::{NGX_AGAIN, NGX_ERROR, ngx_msec_t, off_t};
+#[cfg(test)]
+pub(crate) use board::tests;
+pub(crate) use board::{
+    Account, Board, INDEX, Lane, NAME_LEN, NAMES, Name, Row, WORDS, ZONES, is_alive,
+};
+#[cfg(not(test))]
+pub(crate) use board::{board, board_size, create_board, process_id};
 pub(crate) use buf::{Address, Buf, Link, Links, Slot};
 pub(crate) use connection::{Connection, Event, clock, nanoseconds, wall_clock_since};
 pub(crate) use file::TempFile;
@@ -55,7 +63,7 @@ pub(crate) use pool::Pool;
 pub(crate) use state::STATE_SIZE;
 pub(crate) use state::{Counts, End, Linger, Segment, Settings, State, Stream};
 #[cfg(not(test))]
-pub(crate) use text::{c_string, memory, string};
+pub(crate) use text::{c_string, constant, memory, slots, string};
 pub(crate) use worker::{Cycle, UNLIMITED, Worker, file_limits, set_file_limit, worker};
 
 /// The pipe cannot go on, and nginx has to finalize the request: `NGX_ABORT`.

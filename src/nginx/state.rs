@@ -15,6 +15,7 @@ use super::bindings::{
     self, NGX_EVENT_PIPE_SEGMENTS_ON, NGX_EVENT_PIPE_STREAM_ON, ngx_event_pipe_settings_t,
     ngx_event_pipe_state_t, ngx_msec_t, ngx_uint_t, off_t,
 };
+use super::board::Account;
 use super::buf::{Buf, Link};
 use super::connection::clock;
 use super::file::TempFile;
@@ -77,7 +78,7 @@ pub(crate) struct State<'p> {
     /// When the response started, in milliseconds by [`clock`].
     pub(crate) started: ngx_msec_t,
     pub(crate) busy: Busy<'p>,
-    pub(crate) counts: Counts,
+    pub(crate) counts: Counts<'p>,
     pub(crate) delay: Delay,
     pub(crate) fallback: Fallback,
     pub(crate) give_back: GiveBack<'p>,
@@ -101,7 +102,7 @@ pub(crate) struct Busy<'p> {
 
 /// The counts of a response.
 #[derive(Default)]
-pub(crate) struct Counts {
+pub(crate) struct Counts<'p> {
     /// Bytes of the body that are not yet given to the output: those in `in`, `writing`
     /// and `out`.
     pub(crate) queued: Cell<off_t>,
@@ -146,6 +147,11 @@ pub(crate) struct Counts {
     pub(crate) final_flush_started: Cell<bool>,
     /// The client does not get the body, which is for a cache only.
     pub(crate) header_only: bool,
+    /// Where the response is counted, if it is.
+    pub(crate) account: Option<Account<'p>>,
+    /// What the account knows of the response: bytes on disk, and bytes that are lent.
+    pub(crate) noted_disk: Cell<u64>,
+    pub(crate) noted_lent: Cell<u64>,
 }
 
 /// A sum that only grows.
@@ -386,7 +392,12 @@ pub(crate) struct Wide {
 
 impl<'p> State<'p> {
     /// The state of a pipe whose response is about to be read.
-    fn new(pipe: Pipe<'p>, settings: Settings<'p>, stream: Stream) -> Self {
+    fn new(
+        pipe: Pipe<'p>,
+        settings: Settings<'p>,
+        stream: Stream,
+        account: Option<Account<'p>>,
+    ) -> Self {
         Self {
             pipe,
             settings,
@@ -395,6 +406,7 @@ impl<'p> State<'p> {
             counts: Counts {
                 since: Cell::new(clock()),
                 header_only: pipe.downstream_error(),
+                account,
                 ..Counts::default()
             },
             delay: Delay::default(),
@@ -437,10 +449,11 @@ impl<'p> State<'p> {
         pipe: Pipe<'p>,
         settings: *mut ngx_event_pipe_settings_t,
         stream: impl FnOnce(Settings<'p>) -> Stream,
+        account: Option<Account<'p>>,
     ) {
         // SAFETY: not null, and alive as long as the request, says the caller.
         let settings = unsafe { Settings::from_non_null(settings) };
-        let state = State::new(pipe, settings, stream(settings));
+        let state = State::new(pipe, settings, stream(settings), account);
 
         // SAFETY: memory for a state, says the caller.
         unsafe { memory.cast::<State<'p>>().write(state) }

@@ -43,3 +43,35 @@ pub(crate) unsafe fn memory<'a>(start: *mut u_char, size: usize) -> &'a mut [u8]
     // SAFETY: the memory was initialized above; nobody else uses it.
     unsafe { core::slice::from_raw_parts_mut(start, size) }
 }
+
+/// Memory for `count` values of `T`, each made by `value`, and the first byte behind them.
+///
+/// # Safety
+///
+/// There is room for them from `start` on, aligned for a `T`, which nobody else uses for
+/// `'a`.
+pub(crate) unsafe fn slots<'a, T>(
+    start: *mut u8,
+    count: usize,
+    value: impl Fn() -> T,
+) -> (&'a mut [T], *mut u8) {
+    let slots = start.cast::<T>();
+
+    for index in 0..count {
+        // SAFETY: one of the `count` places, says the caller.
+        unsafe { slots.wrapping_add(index).write(value()) }
+    }
+
+    // SAFETY: `count` of them were written above; nobody else uses the memory.
+    let filled = unsafe { core::slice::from_raw_parts_mut(slots, count) };
+
+    (filled, slots.wrapping_add(count).cast())
+}
+
+/// A string that never changes, for nginx to show.
+pub(crate) fn constant(text: &'static str) -> ngx_str_t {
+    ngx_str_t {
+        len: text.len(),
+        data: text.as_ptr().cast_mut(),
+    }
+}

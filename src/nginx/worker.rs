@@ -1,5 +1,6 @@
 //! What a worker process keeps for all of its pipes: loans, the number of segments,
-//! whether all filters are known, and the pipes that wait for their turn.
+//! whether all filters are known, where it counts, and the pipes that wait for their
+//! turn.
 
 use core::cell::Cell;
 
@@ -21,6 +22,9 @@ pub(crate) struct Worker {
     pub(crate) files_max: Cell<u64>,
     /// There is a filter that is not known: what it does with files is not known.
     pub(crate) has_unknown_filter: Cell<bool>,
+    /// The number of the process, and that of its lane of the board.
+    pub(crate) process: Cell<u32>,
+    pub(crate) lane: Cell<usize>,
     /// How much the pipes of this worker have moved in this cycle of events, in bytes or
     /// in nanoseconds, whichever were more in each turn.
     pub(crate) moved: Cell<u64>,
@@ -48,6 +52,8 @@ static WORKER: Worker = Worker {
     segments_open: Cell::new(0),
     files_max: Cell::new(0),
     has_unknown_filter: Cell::new(false),
+    process: Cell::new(0),
+    lane: Cell::new(0),
     moved: Cell::new(0),
     waiting: Queue::new(),
     last_cycle: Cell::new(None),

@@ -1,6 +1,7 @@
 //! What this pipe has beyond nginx's: its state, and what it asks of nginx and
 //! of its worker.
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::ffi::c_void;
 use std::iter::once;
 use std::mem::zeroed;
@@ -141,19 +142,28 @@ impl Extra {
     /// The totals of this response alone, as JSON and for Prometheus.
     pub(super) fn status(&mut self) -> [String; 2] {
         let state = self.state.as_mut_ptr().cast();
-        // SAFETY: only tells a size.
-        let size = unsafe { n::ngx_event_pipe_rust_totals_size() };
-        let mut totals = vec![0_u64; size.div_ceil(size_of::<u64>())];
-        // SAFETY: a state of a pipe that exists, and memory for totals.
-        unsafe { n::ngx_event_pipe_rust_count(state, 0, totals.as_mut_ptr().cast()) };
+        let size = inspect::BOARD_SIZE;
+        let mut memory = vec![0_u8; size + 64];
+        let offset = memory.as_ptr().align_offset(64);
+        let board = memory[offset..].as_mut_ptr().cast::<c_void>();
+        // SAFETY: aligned memory for a board of one lane, all bytes zero.
+        unsafe { n::ngx_event_pipe_rust_create_board(board, size) };
+        // SAFETY: a state of a pipe that exists, and a board.
+        unsafe { inspect::count(state, board) };
         [0, 1].map(|format| {
-            let mut text = vec![0; n::NGX_EVENT_PIPE_RUST_STATUS_LEN as usize];
-            let start = text.as_mut_ptr();
-            let totals = totals.as_ptr().cast();
-            // SAFETY: totals, and memory for the text.
-            let end = unsafe { n::ngx_event_pipe_rust_status(totals, format, start) };
-            text.truncate(end as usize - start as usize);
-            String::from_utf8(text).expect("a text")
+            let mut page = std::mem::MaybeUninit::zeroed();
+            let chosen = page.as_mut_ptr();
+            // SAFETY: a board, no header, and a structure to fill in.
+            unsafe { n::ngx_event_pipe_rust_choose(board, format, std::ptr::null(), chosen) };
+            // SAFETY: filled in above; all bytes zero are valid as well.
+            let mut page: n::ngx_event_pipe_page_t = unsafe { page.assume_init() };
+            let mut text = vec![0_u128; page.memory.div_ceil(size_of::<u128>())];
+            let start = text.as_mut_ptr().cast();
+            // SAFETY: as much memory as the page asks for.
+            unsafe { n::ngx_event_pipe_rust_status(board, start, &raw mut page) };
+            // SAFETY: the text is in `text`.
+            let bytes = unsafe { std::slice::from_raw_parts(page.text.data, page.text.len) };
+            String::from_utf8(bytes.to_vec()).expect("a text")
         })
     }
 
@@ -300,7 +310,8 @@ impl World {
         let settings = &raw mut extra.settings;
         // SAFETY: memory of that size, this world's pipe and its live pool.
         unsafe {
-            n::ngx_event_pipe_rust_open(state, &raw mut self.pipe, settings, &content_type);
+            let (pipe, board) = (&raw mut self.pipe, board());
+            n::ngx_event_pipe_rust_open(state, pipe, settings, &content_type, board, 0);
             (*extra.cleanup).handler = Some(close_state);
             (*extra.cleanup).data = state.cast();
         }
@@ -771,7 +782,31 @@ fn name_filter(is_unknown: bool) {
 /// The pool goes, and with it the request.
 unsafe extern "C" fn close_state(state: *mut c_void) {
     // SAFETY: the state of a world whose pipe still exists.
-    unsafe { n::ngx_event_pipe_rust_close(state.cast()) }
+    unsafe { n::ngx_event_pipe_rust_close(state.cast(), 0) }
+    // SAFETY: a board.
+    let [active, disk, lent] = unsafe { inspect::in_use(board()) };
+    assert!(
+        active != 0 || (disk, lent) == (0, 0),
+        "no response is left, but {disk} bytes on disk and {lent} bytes lent"
+    );
+}
+
+/// The board on which all of this thread's responses are counted.
+fn board() -> *mut c_void {
+    thread_local! {
+        static BOARD: *mut c_void = new_board();
+    }
+    BOARD.with(|board| *board)
+}
+
+/// An empty board with one lane, which stays until the process ends.
+fn new_board() -> *mut c_void {
+    let layout = Layout::from_size_align(inspect::BOARD_SIZE, 64).expect("a small size");
+    // SAFETY: the size is not zero.
+    let board: *mut c_void = unsafe { alloc_zeroed(layout) }.cast();
+    // SAFETY: aligned memory for a board of one lane, all bytes zero.
+    unsafe { n::ngx_event_pipe_rust_create_board(board, inspect::BOARD_SIZE) };
+    board
 }
 
 #[unsafe(no_mangle)]

@@ -1,0 +1,21 @@
+//! What brings the pipe to machines that are not a developer's: the release
+//! archive, packages, and the proof that each works where it is meant to.
+
+mod chroot;
+pub(crate) mod debian;
+pub(crate) mod release;
+mod smoke;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::Result;
+
+/// An empty folder, whatever was in it.
+fn empty(folder: &Path) -> Result<PathBuf> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir_all(folder)?;
+    Ok(folder.to_path_buf())
+}

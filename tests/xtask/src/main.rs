@@ -47,6 +47,9 @@ enum Command {
     Upstream(upstream::Options),
     Release(deploy::release::Options),
     Packages(deploy::debian::Options),
+    Architectures(deploy::architectures::Options),
+    Containers(deploy::containers::Options),
+    Fresh(deploy::fresh::Options),
     Compare(pipe_options::Compare),
     Bench(pipe_options::Bench),
     /// Does all that a change has to pass
@@ -91,6 +94,9 @@ fn run(command: &Command) -> Result {
         Command::Source(options) => source::run(shell, options),
         Command::Upstream(options) => upstream::run(shell, options, &here),
         Command::Release(options) => deploy::release::run(shell, options),
+        Command::Architectures(options) => deploy::architectures::run(shell, options),
+        Command::Containers(options) => deploy::containers::run(shell, options),
+        Command::Fresh(options) => deploy::fresh::run(shell, options),
         Command::Packages(options) => deploy::debian::run(shell, options),
         Command::Compare(_) => {
             packages::need(shell, &["test"])?;

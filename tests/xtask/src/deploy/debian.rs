@@ -8,6 +8,7 @@ use clap::Args;
 use xshell::{Shell, cmd};
 
 use super::chroot::Chroot;
+use super::fresh::RUST;
 use super::smoke::Smoke;
 use super::{empty, release};
 use crate::Result;
@@ -28,14 +29,12 @@ pub(crate) struct Options {
     source: Option<PathBuf>,
 }
 
-/// What building takes; Debian 12 has a new Rust under another name.
+/// What building takes besides Rust.
 const BUILDER: &str = "
     sed 's/^deb /deb-src /' /etc/apt/sources.list > /etc/apt/sources.list.d/source.list
     apt-get -q update
-    rust='cargo rustc'
-    ! apt-cache policy cargo | grep -q 'Candidate: 0' || rust='cargo-web rustc-web'
-    apt-get -qy install --no-install-recommends build-essential fakeroot libclang-dev $rust
-    apt-get -qy build-dep nginx";
+    apt-get -qy install --no-install-recommends build-essential fakeroot libclang-dev
+    apt-get -qy build-dep --no-install-recommends nginx";
 
 /// Where the packages are in a chroot.
 const PACKAGES: &str = "packages";
@@ -44,7 +43,11 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result {
     packages::need(shell, &["release", "packages"])?;
     let archive = release::make(shell)?;
     let base = Chroot::base(shell, &options.suite)?;
-    let builder = base.with(shell, &format!("{}-builder", options.suite), BUILDER)?;
+    let builder = base.with(
+        shell,
+        &format!("{}-builder", options.suite),
+        &[RUST, BUILDER].concat(),
+    )?;
 
     say("building the packages, without a network");
     let packages = build(shell, &builder, &archive, options)?;
@@ -207,7 +210,7 @@ const UPGRADE: &str = "
     mkdir /newer; cd /newer
     for package in nginx nginx-common nginx-event-pipe; do
         dpkg-deb -R /packages/${package}_*.deb tree
-        sed -i 's/+pipe[0-9.]*[0-9]/+pipe99/g' tree/DEBIAN/control
+        sed -i 's/+pipe[0-9]*/+pipe99/g' tree/DEBIAN/control
         dpkg-deb -b tree ./$package.deb
         rm -r tree
     done

@@ -1,8 +1,12 @@
 //! What brings the pipe to machines that are not a developer's: the release
 //! archive, packages, and the proof that each works where it is meant to.
 
+pub(crate) mod architectures;
 mod chroot;
+pub(crate) mod containers;
 pub(crate) mod debian;
+pub(crate) mod fresh;
+mod large;
 pub(crate) mod release;
 mod smoke;
 

@@ -218,7 +218,7 @@ fn check(shell: &Shell, archive: &Path) -> Result {
         .join("nginx-module");
 
     // The source of the tests' nginx, without what was made of it.
-    let nginx = crate::nginx::build(shell, &["--plain"])?;
+    let nginx = crate::nginx::build(shell, &[])?;
     let built = nginx.ancestors().nth(2).ok_or("no tree")?;
     let tree = place.join("nginx");
     cmd!(shell, "cp -r {built} {tree}").quiet().run()?;

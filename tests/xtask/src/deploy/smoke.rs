@@ -12,6 +12,9 @@ use crate::Result;
 /// The bytes of the body.
 const BODY: usize = 10_000_019;
 
+/// The ways of the body.
+const PATHS: [&str; 3] = ["plain", "spilled", "cached"];
+
 /// Has nginx carry a body from one of its servers to another, through buffers,
 /// a temporary file and the cache.
 pub(crate) fn carries_traffic(shell: &Shell, nginx: &Path, folder: &Path) -> Result {
@@ -48,9 +51,11 @@ impl Smoke<'_> {
             fs::remove_dir_all(&stage)?;
         }
         fs::create_dir_all(stage.join("logs"))?;
-        fs::create_dir_all(stage.join("html"))?;
         let body: Vec<u8> = (0..BODY).map(|place| (place % 251) as u8).collect();
-        fs::write(stage.join("html/body"), &body)?;
+        for path in PATHS {
+            fs::create_dir_all(stage.join("html").join(path))?;
+            fs::write(stage.join("html").join(path).join("body"), &body)?;
+        }
         cmd!(shell, "chmod -R a+rwX {stage}").quiet().run()?;
         fs::write(stage.join("nginx.conf"), configuration(port, upstream))?;
 
@@ -97,14 +102,14 @@ fn fetched(shell: &Shell, port: u16, body: &[u8]) -> Result {
 /// One server sends files, and the other is a proxy of it.
 fn configuration(port: u16, upstream: u16) -> String {
     format!(
-        "pid logs/nginx.pid; error_log logs/error.log notice;
+        "user root; pid logs/nginx.pid; error_log logs/error.log notice;
 events {{ }}
 http {{
     access_log off;
     client_body_temp_path body; proxy_temp_path temp; fastcgi_temp_path fastcgi;
     scgi_temp_path scgi; uwsgi_temp_path uwsgi;
     proxy_cache_path cache keys_zone=cache:1m;
-    server {{ listen 127.0.0.1:{upstream}; root html; rewrite ^/[a-z]+/body$ /body break; }}
+    server {{ listen 127.0.0.1:{upstream}; root html; }}
     server {{
         listen 127.0.0.1:{port};
         proxy_buffers 8 4k;

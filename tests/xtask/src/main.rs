@@ -97,7 +97,7 @@ fn run(command: &Command) -> Result {
         Command::Architectures(options) => deploy::architectures::run(shell, options),
         Command::Containers(options) => deploy::containers::run(shell, options),
         Command::Fresh(options) => deploy::fresh::run(shell, options),
-        Command::Packages(options) => deploy::debian::run(shell, options),
+        Command::Packages(options) => deploy::debian::run(shell, options, &here),
         Command::Compare(_) => {
             packages::need(shell, &["test"])?;
             let program = ["--package", "pipe-tests", "--bin", "compare"];

@@ -14,7 +14,7 @@ use crate::Result;
 use crate::packages;
 use crate::project::{root, say};
 
-/// Builds and tests for other architectures: i386, arm64, s390x, and for musl
+/// Builds and tests for other architectures: i386, arm64, and for musl
 ///
 /// Cross-compiles nginx with the pipe in a chroot of Debian 13, whose own Rust and
 /// cross compilers it uses, and finds Rust's target from the C compiler. Then compares
@@ -61,14 +61,6 @@ const ALL: &[Architecture] = &[
         harness: true,
         large: false,
     },
-    Architecture {
-        name: "s390x",
-        gnu: "s390x-linux-gnu",
-        rust: "s390x-unknown-linux-gnu",
-        configure: "",
-        harness: true,
-        large: false,
-    },
     // The library needs nothing of Rust's standard one, so that of glibc serves.
     Architecture {
         name: "musl",
@@ -83,11 +75,11 @@ const ALL: &[Architecture] = &[
 
 /// Each architecture's libraries beside the machine's own compilers.
 const PREPARE: &str = "
-    for name in i386 arm64 s390x; do dpkg --add-architecture $name; done
+    for name in i386 arm64; do dpkg --add-architecture $name; done
     apt-get -q update
     apt-get -qy install --no-install-recommends build-essential cargo rustc libclang-dev musl-tools \\
-        gcc-i686-linux-gnu gcc-aarch64-linux-gnu gcc-s390x-linux-gnu
-    for name in i386 arm64 s390x; do
+        gcc-i686-linux-gnu gcc-aarch64-linux-gnu
+    for name in i386 arm64; do
         apt-get -qy install --no-install-recommends libc6-dev:$name \\
             libstd-rust-dev:$name libpcre2-dev:$name zlib1g-dev:$name
     done";
@@ -115,7 +107,7 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result {
     stage(shell, &chroot)?;
     for name in &options.names {
         if !ALL.iter().any(|known| known.name == name) {
-            return Err(format!("{name} is none of i386, arm64, s390x, musl").into());
+            return Err(format!("{name} is none of i386, arm64, musl").into());
         }
     }
     let chosen = |known: &&Architecture| {

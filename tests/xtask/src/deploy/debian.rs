@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// The unpacked source package of nginx (default: the release's own)
     #[arg(long)]
     source: Option<PathBuf>,
+    /// Try the packages in this folder, and build none
+    #[arg(long)]
+    packages: Option<PathBuf>,
 }
 
 /// What building takes besides Rust.
@@ -36,30 +39,24 @@ const BUILDER: &str = "
     apt-get -qy install --no-install-recommends build-essential fakeroot libclang-dev
     apt-get -qy build-dep --no-install-recommends nginx";
 
-/// Where the packages are in a chroot.
-const PACKAGES: &str = "packages";
-
-pub(crate) fn run(shell: &Shell, options: &Options) -> Result {
+pub(crate) fn run(shell: &Shell, options: &Options, here: &Path) -> Result {
     packages::need(shell, &["release", "packages"])?;
-    let archive = release::make(shell)?;
     let base = Chroot::base(shell, &options.suite)?;
-    let builder = base.with(
-        shell,
-        &format!("{}-builder", options.suite),
-        &[RUST, BUILDER].concat(),
-    )?;
-
-    say("building the packages, without a network");
-    let packages = build(shell, &builder, &archive, options)?;
-    for package in shell.read_dir(&packages)? {
-        println!("{}", package.display());
-    }
+    let packages = match &options.packages {
+        Some(folder) => here.join(folder),
+        None => build(shell, &base, options, here)?,
+    };
     let user = base.copy(shell, &format!("{}-user", options.suite))?;
     Trial { shell, user }.run(&packages)
 }
 
 /// Builds, and returns the folder with the packages.
-fn build(shell: &Shell, builder: &Chroot, archive: &Path, options: &Options) -> Result<PathBuf> {
+fn build(shell: &Shell, base: &Chroot, options: &Options, here: &Path) -> Result<PathBuf> {
+    let archive = release::make(shell)?;
+    let name = format!("{}-builder", options.suite);
+    let builder = base.with(shell, &name, &[RUST, BUILDER].concat())?;
+
+    say("building the packages, without a network");
     let place = empty(&builder.root.join("build"))?;
     cmd!(
         shell,
@@ -69,7 +66,7 @@ fn build(shell: &Shell, builder: &Chroot, archive: &Path, options: &Options) -> 
     .run()?;
     match &options.source {
         Some(source) => {
-            let to = place.join("nginx");
+            let (source, to) = (here.join(source), place.join("nginx"));
             cmd!(shell, "cp -a {source} {to}").quiet().run()?;
         }
         None => builder.quietly(
@@ -82,8 +79,7 @@ fn build(shell: &Shell, builder: &Chroot, archive: &Path, options: &Options) -> 
         "DEB_BUILD_OPTIONS='nocheck parallel=2' HOME=/nonexistent \\
          /build/project/packaging/debian/build /build/packages /build/nginx",
     )?;
-    let packages = place.join(PACKAGES);
-    Ok(packages)
+    Ok(place.join("packages"))
 }
 
 /// What a user does with the packages.
@@ -95,7 +91,10 @@ struct Trial<'a> {
 impl Trial<'_> {
     fn run(&self, packages: &Path) -> Result {
         let (shell, place) = (self.shell, &self.user.root);
-        cmd!(shell, "cp -r {packages} {place}").quiet().run()?;
+        let packages_there = place.join("packages");
+        cmd!(shell, "cp -r {packages} {packages_there}")
+            .quiet()
+            .run()?;
 
         say("stock nginx becomes this one");
         self.user.quietly(shell, STOCK)?;

@@ -162,7 +162,8 @@ impl Trial<'_> {
         match said.lines().find(|line| line.contains(part)) {
             Some(line) if succeeded => {
                 let place = line.find(part).unwrap_or_default();
-                println!("  {}", line.get(place..).unwrap_or_default());
+                let rest = line.get(place..).unwrap_or_default();
+                println!("  {}", rest.split(" --").next().unwrap_or_default());
                 Ok(())
             }
             _ => Err(format!("{script}\ndoes not say {part:?}, but:\n{said}").into()),
@@ -195,7 +196,7 @@ const UPDATE: &str = "
     apt-get -q download nginx=$(cat /stock) nginx-common=$(cat /stock)
     for package in *.deb; do
         dpkg-deb -R $package tree
-        sed -i \"s/$(cat /stock | sed 's/[.+]/\\\\&/g')/$(cat /stock).99/g\" tree/DEBIAN/control
+        sed -i \"s/$(cat /stock | sed 's/[.]/\\\\&/g')/$(cat /stock).99/g\" tree/DEBIAN/control
         rm $package
         dpkg-deb -b tree $package
         rm -r tree

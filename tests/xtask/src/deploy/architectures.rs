@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// Schedules of the harness
     #[arg(long, default_value_t = 100_000)]
     count: u32,
+    /// Take the nginx of an earlier run, if there is one
+    #[arg(long)]
+    built: bool,
 }
 
 struct Architecture {
@@ -114,7 +117,7 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result {
         options.names.is_empty() || options.names.iter().any(|name| name == known.name)
     };
     for architecture in ALL.iter().filter(chosen) {
-        architecture.check(shell, &chroot, options.count)?;
+        architecture.check(shell, &chroot, options)?;
     }
     Ok(())
 }
@@ -152,13 +155,32 @@ directory = \"/build/vendor\"
 ";
 
 impl Architecture {
-    fn check(&self, shell: &Shell, chroot: &Chroot, count: u32) -> Result {
+    fn check(&self, shell: &Shell, chroot: &Chroot, options: &Options) -> Result {
+        let folder = chroot.root.join("build").join(self.name);
+        if !options.built || !folder.join("nginx/objs/nginx").exists() {
+            self.build(shell, chroot, &folder)?;
+        }
+        self.carries_bodies(shell, chroot, &folder)?;
+
         let Self { name, .. } = self;
-        say(&format!("{name}: nginx"));
-        let folder = chroot.root.join("build").join(name);
+        say(&format!("{name}: the layout of the structures"));
+        let test = "cargo test --quiet --target $rust --package ngx-event-pipe";
+        self.script(shell, chroot, &format!("{CARGO}\n{test}"))?;
+        if !self.harness {
+            return Ok(());
+        }
+        let count = options.count;
+        say(&format!("{name}: {count} schedules"));
+        let run = "cargo run --quiet --manifest-path tests/Cargo.toml --target $rust \
+            --profile quick --package pipe-differential -- --count";
+        self.script(shell, chroot, &format!("{CARGO}\n{run} {count}"))
+    }
+
+    fn build(&self, shell: &Shell, chroot: &Chroot, folder: &Path) -> Result {
+        say(&format!("{}: nginx", self.name));
         let tree = source(shell)?;
-        shell.remove_path(&folder)?;
-        fs::create_dir_all(&folder)?;
+        shell.remove_path(folder)?;
+        fs::create_dir_all(folder)?;
         let nginx = folder.join("nginx");
         cmd!(shell, "cp -r {tree} {nginx}").quiet().run()?;
         shell.remove_path(nginx.join("objs"))?;
@@ -167,45 +189,29 @@ impl Architecture {
         let log = fs::read_to_string(nginx.join("configure.log"))?;
         let target = log.lines().find(|line| line.contains("Rust's target"));
         println!("{}", target.unwrap_or_default());
+        Ok(())
+    }
 
-        say(&format!("{name}: the layout of the structures"));
-        self.script(
-            shell,
-            chroot,
-            &format!("{CARGO}\ncargo test --quiet --target $rust --package ngx-event-pipe"),
-        )?;
-
-        if self.harness {
-            say(&format!("{name}: {count} schedules"));
-            self.script(
-                shell,
-                chroot,
-                &format!(
-                    "{CARGO}\ncargo run --quiet --manifest-path tests/Cargo.toml --target $rust \\
-                     --profile quick --package pipe-differential -- --count {count}"
-                ),
-            )?;
-        }
-
+    fn carries_bodies(&self, shell: &Shell, chroot: &Chroot, folder: &Path) -> Result {
+        let Self { name, .. } = self;
         say(&format!("{name}: bodies"));
-        let program = format!("/build/{name}/nginx/objs/nginx");
+        let command = chroot.command(&[&format!("/build/{name}/nginx/objs/nginx")]);
         let inside = PathBuf::from("/build").join(name);
-        let command = chroot.command(&[&program]);
         let smoke = Smoke {
             command: command.clone(),
-            outside: &folder,
+            outside: folder,
             inside: &inside,
         };
         smoke.run(shell)?;
-        if self.large {
-            let large = Large {
-                command,
-                outside: &folder,
-                inside: &inside,
-            };
-            large.run(shell)?;
+        if !self.large {
+            return Ok(());
         }
-        Ok(())
+        let large = Large {
+            command,
+            outside: folder,
+            inside: &inside,
+        };
+        large.run(shell)
     }
 
     fn script(&self, shell: &Shell, chroot: &Chroot, script: &str) -> Result {

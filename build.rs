@@ -96,7 +96,7 @@ fn generate() -> Result<(), String> {
         // Its lines would be taken for several messages.
         let reason = reason.replace('\n', " ");
         format!(
-            "libclang is not found: install it (on Debian and Ubuntu: apt-get install \
+            "libclang cannot be loaded: install it (on Debian and Ubuntu: apt-get install \
              libclang-dev) or set LIBCLANG_PATH to the folder it is in; the search says: {reason}"
         )
     })?;

@@ -19,6 +19,11 @@ set -eu
 archive=$1; shift
 
 cargo=${NGX_CARGO:-cargo}
+# A toolchain's cargo goes with the rustc beside it.
+case "$cargo" in
+    *" "*) ;;
+    /*) PATH=$(dirname "$cargo"):$PATH ;;
+esac
 objs=$(dirname "$archive")
 root=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -40,22 +45,45 @@ cmp -s "$objs/compiler.new" "$objs/compiler.txt" \
     || cp "$objs/compiler.new" "$objs/compiler.txt"
 rm "$objs/compiler.new"
 
+said=$($cargo -vV 2>&1) || fail "$cargo does not run; it said:
+$said"
+
 # The name overrides that of the environment and of cargo's configuration.
-triple=${NGX_RUST_TARGET:-$($cargo -vV | sed -n 's/^host: //p')}
+triple=${NGX_RUST_TARGET:-$(printf '%s\n' "$said" | sed -n 's/^host: //p')}
 [ -n "$triple" ] || fail "$cargo -vV names no host: set NGX_RUST_TARGET"
+
+# Settings that would take away what the library relies on: those of a profile
+# are the manifest's, and what rustc is told behind cargo's back is refused.
+for variable in $(env | sed -n 's/^\(CARGO_PROFILE_[A-Z0-9_]*\)=.*/\1/p'); do
+    unset "$variable"
+done
+
+flags=$(printf '%s' "${CARGO_ENCODED_RUSTFLAGS-${RUSTFLAGS-}}" | tr '\037' ' ')
+case "$flags" in
+    *panic=unwind* | *panic-strategy=unwind*)
+        fail "RUSTFLAGS asks for panic=unwind, but nothing unwinds in nginx: \
+take it away" ;;
+esac
 
 target=${CARGO_TARGET_DIR:-$objs/target}
 platform=$(basename "$triple" .json)
 library=$target/$platform/release/libngx_event_pipe.a
 
+# A path as sed's pattern.
+pattern () {
+    printf '%s' "$1" | sed 's/[][\.*^$|]/\\&/g'
+}
+
 # All that makes one library another: the compiler's words, what configure has
-# found, nginx's headers, and this project's sources. No place is part of it but
-# those that the words name, so that the same tree gives the same everywhere.
+# found, nginx's headers, and this project's sources. Where the tree and this
+# project are is no part of it, so that the same gives the same everywhere.
 contents () {
-    printf '%s\n' "$triple" "$@"
-    printf '%s\n' "${CARGO_ENCODED_RUSTFLAGS-${RUSTFLAGS-}}" | tr '\037' ' ' \
-        | sed 's/--remap-path-prefix[= ][^ ]*//g'
-    cat "$objs/../ngx_auto_config.h" "$objs/../ngx_auto_headers.h"
+    printf '%s\n' "$triple" "$@" \
+        | sed "/^-f[a-z]*-prefix-map=/d
+               s|$(pattern "$root")|PROJECT|g; s|$(pattern "$PWD")|TREE|g"
+    printf '%s\n' "$flags" | sed 's/--remap-path-prefix[= ][^ ]*//g'
+    grep -v '^#define NGX_CONFIGURE ' "$objs/../ngx_auto_config.h"
+    cat "$objs/../ngx_auto_headers.h"
     find src -name '*.h' | LC_ALL=C sort | xargs cat
     cd "$root"
     cat Cargo.toml Cargo.lock build.rs \
@@ -80,8 +108,13 @@ build () {
         --config 'profile.release.panic="abort"' \
         --config 'profile.release.lto="fat"' \
         --config profile.release.codegen-units=1 \
+        --config profile.release.opt-level=3 \
+        --config profile.release.overflow-checks=false \
+        --config profile.release.debug-assertions=false \
         --package ngx-event-pipe --lib --crate-type staticlib --release \
-        --target-dir "$target" --target "$triple"
+        --target-dir "$target" --target "$triple" \
+        -- --remap-path-prefix "$root=ngx-event-pipe" \
+        --remap-path-prefix "$target=target"
 }
 
 # Takes the library away, if it is this tree's.

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use pipe_tests::build;
+use pipe_tests::project::Project;
 
 use crate::fixture::Tree;
 use crate::{ARCHIVE, Result, expect_refusal, nm};
@@ -16,9 +17,13 @@ const STAMP: &str = "ngx_event_pipe_stamp_";
 const DEBUG: &[u8] = b"pipe write downstream";
 
 impl Tree {
+    fn library(&self) -> Result<Vec<u8>> {
+        Ok(fs::read(self.built.objs.join(ARCHIVE))?)
+    }
+
     /// Whether its library is one for an nginx with debug.
     fn has_debug_library(&self) -> Result<bool> {
-        let library = fs::read(self.built.objs.join(ARCHIVE))?;
+        let library = self.library()?;
         Ok(library.windows(DEBUG.len()).any(|text| text == DEBUG))
     }
 
@@ -44,23 +49,46 @@ fn second_tree() -> Result<Tree> {
     Tree::configured(false)
 }
 
+/// Settings of cargo's that would move the library, or make it another one.
+const SETTINGS: &[(&str, &str)] = &[
+    ("CARGO_BUILD_TARGET_DIR", "elsewhere"),
+    ("CARGO_INCREMENTAL", "1"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+    ("CARGO_PROFILE_RELEASE_DEBUG", "0"),
+    ("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true"),
+    ("CARGO_PROFILE_RELEASE_LTO", "off"),
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+    ("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true"),
+    ("CARGO_PROFILE_RELEASE_PANIC", "unwind"),
+    ("CARGO_PROFILE_RELEASE_STRIP", "true"),
+];
+
 #[test]
-fn the_environment_moves_nothing() -> Result {
+fn the_environment_changes_nothing() -> Result {
     let mut tree = second_tree()?;
+    tree.make_library()?;
+    let library = tree.library()?;
+
     let host = build::host()?;
-    for (variable, value) in [
-        ("CARGO_BUILD_TARGET", host.as_str()),
-        ("CARGO_BUILD_TARGET_DIR", "elsewhere"),
-        ("CARGO_BUILD_RUSTFLAGS", "-Cforce-frame-pointers"),
-        ("CARGO_INCREMENTAL", "1"),
-        ("CARGO_PROFILE_RELEASE_LTO", "off"),
-        ("CARGO_PROFILE_RELEASE_PANIC", "unwind"),
-        ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
-    ] {
+    tree.set("CARGO_BUILD_TARGET", Path::new(&host));
+    for (variable, value) in SETTINGS {
         tree.set(variable, Path::new(value));
     }
+    fs::remove_file(tree.built.objs.join(ARCHIVE))?;
     tree.make_library()?;
-    tree.expect_own_library(false)
+    tree.expect_own_library(false)?;
+    assert!(library == tree.library()?, "another library");
+    Ok(())
+}
+
+#[test]
+fn refuses_flags_that_unwind() -> Result {
+    for flags in ["-Cpanic=unwind", "-g -C panic=unwind"] {
+        let mut tree = Tree::configured(false)?;
+        tree.set("RUSTFLAGS", Path::new(flags));
+        expect_refusal(tree.make_library(), "RUSTFLAGS asks for panic=unwind")?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -73,7 +101,9 @@ fn cargos_configuration_moves_nothing() -> Result {
         folder.join("config.toml"),
         format!(
             "[build]\ntarget = \"{host}\"\ntarget-dir = \"elsewhere\"\nincremental = true\n\
-             [profile.release]\npanic = \"unwind\"\nlto = \"off\"\n"
+             rustflags = [\"-Cforce-frame-pointers\"]\n\
+             [profile.release]\npanic = \"unwind\"\nlto = \"off\"\nopt-level = 0\n\
+             overflow-checks = true\ndebug-assertions = true\n"
         ),
     )?;
     tree.make_library()?;
@@ -153,6 +183,27 @@ fn refuses_another_trees_library() -> Result {
     tree.expect_own_library(false)
 }
 
+/// Neither nginx's tree, nor the project, nor the folder of what is made is
+/// where it was, and none is as deep.
+#[test]
+fn the_same_project_gives_the_same_library_elsewhere() -> Result {
+    let mut libraries = Vec::new();
+    for depth in ["one", "one/two"] {
+        let project = Project::copy()?;
+        let mut tree = Tree::new()?;
+        let elsewhere = tree.path(depth).join("project");
+        fs::create_dir_all(tree.path(depth))?;
+        build::copy(&project.path("."), &elsewhere)?;
+        tree.recipe.module = elsewhere.join("nginx-module");
+        tree.set("CARGO_TARGET_DIR", &tree.path(depth).join("target"));
+        tree.configure()?;
+        tree.make_library()?;
+        libraries.push(tree.library()?);
+    }
+    assert!(libraries[0] == libraries[1], "the libraries differ");
+    Ok(())
+}
+
 /// The stamp depends on what is built, not on where.
 #[test]
 fn the_same_tree_gives_the_same_library_elsewhere() -> Result {
@@ -162,7 +213,7 @@ fn the_same_tree_gives_the_same_library_elsewhere() -> Result {
     for tree in trees {
         let tree = tree?;
         tree.make_library()?;
-        libraries.push(fs::read(tree.built.objs.join(ARCHIVE))?);
+        libraries.push(tree.library()?);
         stamps.push(tree.stamp()?);
     }
     assert!(libraries[0] == libraries[1], "the libraries differ");

@@ -4,9 +4,10 @@
 mod fixture;
 mod library;
 
+use std::env;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -191,19 +192,87 @@ fn refuses_without_cargo() -> Result {
 
 #[test]
 fn tells_why_cargo_does_not_run() -> Result {
-    let mut tree = Tree::new()?;
-    tree.set_cargo("echo 'error: no default toolchain is configured' >&2; exit 1\n")?;
-    expect_refusal(
-        tree.configure(),
-        "it said:\nerror: no default toolchain is configured",
-    )
+    for reason in [
+        "error: no default toolchain is configured",
+        "error: Cargo couldn't find your home directory",
+    ] {
+        let mut tree = Tree::new()?;
+        tree.set_cargo(&format!("echo \"{reason}\" >&2; exit 1\n"))?;
+        expect_refusal(tree.configure(), &format!("it said:\n{reason}"))?;
+    }
+    Ok(())
 }
 
 #[test]
+fn tells_why_cargo_does_not_run_for_make() -> Result {
+    let mut tree = Tree::new()?;
+    let mark = tree.path("mark");
+    tree.set_cargo(&format!(
+        "[ ! -e {} ] || {{ echo 'error: no home' >&2; exit 1; }}\nexec cargo \"$@\"\n",
+        mark.display()
+    ))?;
+    tree.configure()?;
+    fs::write(mark, "")?;
+    expect_refusal(
+        tree.make_library(),
+        "another-cargo does not run; it said:\nerror: no home",
+    )
+}
+
+/// As through sudo: neither the PATH nor the HOME of who ran configure.
+#[test]
 fn makes_with_the_cargo_that_configure_has_found() -> Result {
     let mut tree = Tree::configured(false)?;
+    let home = tree.path("home");
+    fs::create_dir(&home)?;
     tree.set("PATH", Path::new("/usr/bin:/bin"));
+    tree.set("HOME", &home);
+    tree.set("CARGO_HOME", &cargo_home()?);
+    let nothing = Path::new("");
+    tree.set("RUSTUP_HOME", nothing);
+    tree.set("RUSTUP_TOOLCHAIN", nothing);
     Ok(tree.make_library()?)
+}
+
+/// Where the crates are: the test is not to fetch them again.
+fn cargo_home() -> Result<PathBuf> {
+    if let Some(home) = env::var_os("CARGO_HOME") {
+        return Ok(home.into());
+    }
+    Ok(Path::new(&env::var_os("HOME").ok_or("no HOME")?).join(".cargo"))
+}
+
+/// musl has no headers of the kernel; the pipe only asks one of them for what it
+/// can do without.
+#[test]
+fn compiles_without_headers_of_the_kernel() -> Result {
+    let mut recipe = Recipe::new(&Source::from_env()?, Pipe::Rust);
+    recipe.cc = "musl-gcc".into();
+    recipe.configure = [
+        "--without-http_rewrite_module",
+        "--without-http_gzip_module",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let dir = TempDir::new()?;
+    let built = recipe.unpack(dir.path())?;
+    recipe.configure(&built)?;
+    let header = "#include <linux/sock_diag.h>\nint main(void) { return 0; }\n";
+    fs::write(built.tree.join("has.c"), header)?;
+    let has = Command::new("musl-gcc")
+        .args(["-c", "has.c"])
+        .current_dir(&built.tree)
+        .output()?;
+    assert!(!has.status.success(), "musl-gcc sees the kernel's headers");
+
+    let object = "objs/addon/nginx-module/ngx_event_pipe_http_request.o";
+    let mut make = Command::new("make");
+    make.args(["-f", "objs/Makefile", object])
+        .current_dir(&built.tree);
+    let made = make.output()?;
+    let said = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "{said}");
+    Ok(())
 }
 
 #[test]
@@ -221,18 +290,23 @@ fn refuses_an_old_cargo() -> Result {
 
 #[test]
 fn refuses_without_libclang() -> Result {
-    let nothing = TempDir::new()?;
-    let mut tree = Tree::new()?;
-    tree.set("LIBCLANG_PATH", nothing.path());
-    let result = tree.build();
-    expect_refusal(
-        result,
-        "the search says: couldn't find any valid shared libraries",
-    )?;
-    assert!(
-        !tree.built.binary.exists(),
-        "an nginx is linked all the same"
-    );
+    for (library, reason) in [
+        (None, "couldn't find any valid shared libraries"),
+        (Some("libclang.so"), "libclang.so: invalid ELF class"),
+    ] {
+        let folder = TempDir::new()?;
+        if let Some(library) = library {
+            fs::write(folder.path().join(library), "\x7fELF but no library")?;
+        }
+        let mut tree = Tree::new()?;
+        tree.set("LIBCLANG_PATH", folder.path());
+        let result = tree.build();
+        expect_refusal(result, reason)?;
+        assert!(
+            !tree.built.binary.exists(),
+            "an nginx is linked all the same"
+        );
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 mod ci;
 mod coverage;
+mod deploy;
 mod exceptions;
 mod fuzz;
 mod mutants;
@@ -13,6 +14,7 @@ mod project;
 mod sanitize;
 mod source;
 mod test;
+mod upstream;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -42,6 +44,12 @@ enum Command {
     Sanitize(sanitize::Options),
     Suite(pipe_options::Suite),
     Source(source::Options),
+    Upstream(upstream::Options),
+    Release(deploy::release::Options),
+    Packages(deploy::debian::Options),
+    Architectures(deploy::architectures::Options),
+    Containers(deploy::containers::Options),
+    Fresh(deploy::fresh::Options),
     Compare(pipe_options::Compare),
     Bench(pipe_options::Bench),
     /// Does all that a change has to pass
@@ -84,6 +92,12 @@ fn run(command: &Command) -> Result {
             )
         }
         Command::Source(options) => source::run(shell, options),
+        Command::Upstream(options) => upstream::run(shell, options, &here),
+        Command::Release(options) => deploy::release::run(shell, options),
+        Command::Architectures(options) => deploy::architectures::run(shell, options),
+        Command::Containers(options) => deploy::containers::run(shell, options),
+        Command::Fresh(options) => deploy::fresh::run(shell, options),
+        Command::Packages(options) => deploy::debian::run(shell, options, &here),
         Command::Compare(_) => {
             packages::need(shell, &["test"])?;
             let program = ["--package", "pipe-tests", "--bin", "compare"];

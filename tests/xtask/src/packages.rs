@@ -113,6 +113,7 @@ fn command_of(package: &str) -> Option<&str> {
         "linux-perf" => Some("perf"),
         "llvm" => Some("llvm-symbolizer"),
         "llvm-22" => Some("llvm-cov-22"),
+        "musl-tools" => Some("musl-gcc"),
         "nghttp2-client" => Some("h2load"),
         "uwsgi-core" => Some("uwsgi"),
         "util-linux" => Some("unshare"),

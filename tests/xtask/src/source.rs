@@ -78,7 +78,7 @@ pub(crate) fn fetch(shell: &Shell, suite: &str) -> Result<PathBuf> {
 
 /// Where the machine's packages come from: the archive of one that every system
 /// has.
-fn archive(shell: &Shell) -> Result<String> {
+pub(crate) fn archive(shell: &Shell) -> Result<String> {
     let format = "$(SITE) $(REPO_URI)";
     let targets = cmd!(shell, "apt-get indextargets --format {format} {CREATED_BY}");
     let archive = archive_of(&targets.quiet().read()?).map(str::to_owned);

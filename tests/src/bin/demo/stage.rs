@@ -143,6 +143,8 @@ fn locations(origin: &Path, fastcgi: &Path) -> String {
         "
         location /plain/ {{
             proxy_pass http://unix:{origin}:/;
+            # Too little for the large body: the rest goes to a temporary file.
+            event_pipe_memory 4m;
         }}
 
         location /cached/ {{

@@ -180,7 +180,7 @@ http {{
             proxy_pass http://127.0.0.1:{upstream}; proxy_max_temp_file_size 0;
         }}
         location /slow/ {{
-            proxy_pass http://127.0.0.1:{upstream}; proxy_max_temp_file_size 1g;
+            proxy_pass http://127.0.0.1:{upstream}; proxy_max_temp_file_size 1024m;
         }}
         location /cached/ {{
             proxy_pass http://127.0.0.1:{upstream}; proxy_cache cache; proxy_cache_valid 1h;

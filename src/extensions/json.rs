@@ -148,3 +148,45 @@ fn suggest(suggestion: &Suggestion, text: &mut Text<'_>) {
     text.add(", \"mean_bytes_per_response\": ");
     text.number(suggestion.mean_memory).add("}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::extensions::text::tests::written;
+
+    #[test]
+    fn advice_names_the_directive_and_its_price() {
+        let suggestion = |remedy| Suggestion {
+            remedy,
+            share: 990,
+            most_memory: 65536,
+            mean_memory: 4096,
+        };
+        let buffers = suggestion(Remedy::Buffers {
+            number: 18,
+            size: 4096,
+        });
+        let delay = suggestion(Remedy::Delay { time: 500 });
+        let advice = |verdict, suggestions| {
+            let advice = Advice {
+                verdict,
+                unhindered: 250,
+                suggestions,
+            };
+            written(1 << 10, |text| advise(&advice, text))
+        };
+
+        assert_eq!(
+            advice(Verdict::Change, [Some(buffers), Some(delay)]),
+            "{\"verdict\": \"change\", \"unhindered_share\": 0.250, \"suggestions\": [\
+             {\"directives\": [\"proxy_buffers 18 4k;\"], \"unhindered_share\": 0.990, \
+             \"bytes_per_response\": 65536, \"mean_bytes_per_response\": 4096}, \
+             {\"directives\": [\"event_pipe_spill_delay 500ms;\"], \"off_disk_share\": 0.990, \
+             \"bytes_per_response\": 65536, \"mean_bytes_per_response\": 4096}]}"
+        );
+        assert_eq!(
+            advice(Verdict::NoRemedy, [None, None]),
+            "{\"verdict\": \"no_remedy\", \"unhindered_share\": 0.250, \"suggestions\": []}"
+        );
+    }
+}

@@ -291,6 +291,12 @@ mod tests {
     }
 
     #[test]
+    fn only_the_page_has_a_policy() {
+        assert!(Format::Html.policy().starts_with("default-src 'none'"));
+        assert_eq!(Format::Json.policy(), "");
+    }
+
+    #[test]
     fn formats_have_names() {
         for (number, (format_, name, _, _)) in FORMATS.iter().enumerate() {
             assert_eq!(find(name.as_bytes()), Some(number));

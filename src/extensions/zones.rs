@@ -537,6 +537,52 @@ mod tests {
         });
     }
 
+    #[test]
+    fn names_of_one_place_are_told_apart() {
+        let place = |name: &str| key(name).places().next();
+        let name = |number| format!("zone{number}");
+        let second = (1..).find(|number| place(&name(*number)) == place("zone0"));
+        let second = name(second.unwrap());
+        with_board(1, |board| {
+            assert_eq!(add(board, &key("zone0"), 9), 2);
+            assert_eq!(add(board, &key(&second), 9), 3);
+            assert_eq!(find(board, &key(&second)), Some(3));
+        });
+    }
+
+    #[test]
+    fn a_worker_keeps_its_lane() {
+        assert_eq!(lanes(2), 20);
+        with_board(2, |board| {
+            worker().process.set(std::process::id());
+            for _ in 0..2 {
+                let account = account(board, NONE).unwrap();
+                assert!(core::ptr::eq(account.lane, account_of(board, 0, NONE).lane));
+                assert!(!account.is_shared);
+            }
+        });
+    }
+
+    #[test]
+    fn what_a_dead_worker_was_at_is_forgotten() {
+        with_board(2, |board| {
+            let lane = account_of(board, 0, NONE).lane;
+            lane.owner.store(1, Ordering::Relaxed);
+            lane.loans.store(7, Ordering::Relaxed);
+            lane.rows
+                .first()
+                .unwrap()
+                .active
+                .store(5, Ordering::Relaxed);
+            for (lives, active) in [(true, 5), (false, 0)] {
+                assert_eq!(summary(board, NONE, |_| lives).active, active);
+                assert_eq!(loans(board, |_| lives).memory, if lives { 7 } else { 0 });
+            }
+            assert_eq!(take_over(board, 2, |_| false), 0);
+            assert_eq!(summary(board, NONE, |_| true).active, 0);
+        });
+    }
+
     /// The worker that was to note the name in the index has died before.
     #[test]
     fn a_name_without_its_place_in_the_index_gets_one() {

@@ -308,9 +308,14 @@ impl World {
         extra.started = now();
         let state = extra.state.as_mut_ptr().cast();
         let settings = &raw mut extra.settings;
+        // Without a status page, nobody counts.
+        let board = match self.config.steps % 8 {
+            7 => null_mut(),
+            _ => board(),
+        };
         // SAFETY: memory of that size, this world's pipe and its live pool.
         unsafe {
-            let (pipe, board) = (&raw mut self.pipe, board());
+            let pipe = &raw mut self.pipe;
             n::ngx_event_pipe_rust_open(state, pipe, settings, &content_type, board, 0);
             (*extra.cleanup).handler = Some(close_state);
             (*extra.cleanup).data = state.cast();
@@ -781,8 +786,9 @@ fn name_filter(is_unknown: bool) {
 
 /// The pool goes, and with it the request.
 unsafe extern "C" fn close_state(state: *mut c_void) {
+    let waits = usize::from(world().config.steps % 2 == 0);
     // SAFETY: the state of a world whose pipe still exists.
-    unsafe { n::ngx_event_pipe_rust_close(state.cast(), 0) }
+    unsafe { n::ngx_event_pipe_rust_close(state.cast(), waits) }
     // SAFETY: a board.
     let [active, disk, lent] = unsafe { inspect::in_use(board()) };
     assert!(

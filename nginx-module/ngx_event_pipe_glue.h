@@ -160,6 +160,9 @@ ngx_uint_t ngx_event_pipe_glue_output_holds(ngx_event_pipe_t *p);
 /* how many bytes the client takes without waiting; 0 if that is unknown */
 size_t ngx_event_pipe_glue_room(ngx_event_pipe_t *p);
 
+/* whether the client is sent no more in a second than "limit_rate" says */
+ngx_uint_t ngx_event_pipe_glue_is_limited(ngx_event_pipe_t *p);
+
 /* gives up the cache entry or the stored file that a response is written to */
 void ngx_event_pipe_glue_discard(ngx_event_pipe_t *p);
 

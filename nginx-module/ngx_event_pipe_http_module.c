@@ -417,7 +417,7 @@ ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->extensions, prev->extensions, 1);
     ngx_conf_merge_value(conf->wide, prev->wide, 1);
-    ngx_conf_merge_size_value(conf->memory, prev->memory, 64 * 1024 * 1024);
+    ngx_conf_merge_size_value(conf->memory, prev->memory, 1024 * 1024);
     ngx_conf_merge_value(conf->spill_fallback, prev->spill_fallback, 1);
     ngx_conf_merge_uint_value(conf->spill_segments, prev->spill_segments,
                               NGX_EVENT_PIPE_SEGMENTS_AUTO);

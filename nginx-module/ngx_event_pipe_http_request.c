@@ -62,6 +62,19 @@ ngx_event_pipe_glue_aio(ngx_event_pipe_t *p)
 }
 
 
+ngx_uint_t
+ngx_event_pipe_glue_is_limited(ngx_event_pipe_t *p)
+{
+    ngx_http_request_t        *r;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    r = ((ngx_http_request_t *) p->output_ctx)->main;
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    return r->limit_rate_set ? r->limit_rate != 0 : clcf->limit_rate != NULL;
+}
+
+
 /*
  * The room is the socket's free space, and no more than HTTP/2 lets through.
  * Whatever else keeps data back makes the room unknown (0): a rate limit, a
@@ -72,17 +85,15 @@ ngx_event_pipe_glue_aio(ngx_event_pipe_t *p)
 size_t
 ngx_event_pipe_glue_room(ngx_event_pipe_t *p)
 {
-    size_t                     room;
-    ngx_connection_t          *c;
-    ngx_http_request_t        *r;
-    ngx_http_core_loc_conf_t  *clcf;
+    size_t               room;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
 
     c = p->downstream;
     r = ((ngx_http_request_t *) p->output_ctx)->main;
-    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
     if (c->buffered || c->error || c->fd == (ngx_socket_t) -1
-        || (r->limit_rate_set ? r->limit_rate != 0 : clcf->limit_rate != NULL)
+        || ngx_event_pipe_glue_is_limited(p)
 #if (NGX_HTTP_V3)
         || r->http_version == NGX_HTTP_VERSION_30
 #endif

@@ -16,8 +16,8 @@
 //! The share of a response depends on what is left: a pipe may have one more loan if the
 //! loans that it has are no more than will then be left. So one response gets half of the
 //! memory, two get a third each, and there is always something left for the next. The
-//! last eighth is kept by nobody: the other two purposes, which give loans back soon,
-//! find something there.
+//! last eighth, and at least the last four loans, are kept by nobody: the other two
+//! purposes, which give loans back soon, find something there.
 //!
 //! A loan that nobody has used for a while goes back to the system.
 
@@ -32,8 +32,10 @@ use crate::nginx::{
 /// buffers can hold.
 const OWN_BUFS: usize = 2;
 
-/// The part of the memory in which nothing is kept for clients that are behind.
+/// The part of the memory in which nothing is kept for clients that are behind, and the
+/// least bytes of that part.
 const RESERVE: usize = 8;
+const LEAST_RESERVE: usize = 4 * LOAN;
 
 /// A loan that was not needed for this time, and for twice this time at most, goes back
 /// to the system, in milliseconds.
@@ -46,10 +48,11 @@ pub(crate) struct Part<'p> {
     pub(crate) limit: off_t,
 }
 
-/// The state of a pipe that may have loans.
+/// The state of a pipe that may have loans. Under a rate limit, nginx delays the client by
+/// how much is written at once, so there everything stays as under nginx.
 fn state<'p>(p: Pipe<'p>) -> Option<&'p State<'p>> {
     p.state()
-        .filter(|state| state.settings.memory() > 0 && !p.single_buf())
+        .filter(|state| state.settings.memory() > 0 && !p.single_buf() && !p.is_limited())
 }
 
 /// A large part of a loan to receive into, if that is worthwhile. `None` if the pipe is to
@@ -162,14 +165,12 @@ fn may_keep(p: Pipe<'_>, state: &State<'_>) -> bool {
 /// Whether one more loan is within the share of a response that has `kept` bytes of the
 /// `memory`, of which `lent` bytes are lent.
 fn is_share(memory: usize, lent: usize, kept: usize) -> bool {
-    let left = memory
-        .saturating_sub(memory / RESERVE)
-        .saturating_sub(lent)
-        .saturating_sub(LOAN);
+    let reserve = (memory / RESERVE).max(LEAST_RESERVE);
 
-    let is_left = memory.saturating_sub(memory / RESERVE) >= lent.saturating_add(LOAN);
-
-    is_left && kept <= left
+    memory
+        .saturating_sub(reserve)
+        .checked_sub(lent.saturating_add(LOAN))
+        .is_some_and(|left| kept <= left)
 }
 
 /// Whether `bytes` more could be spilled. So a response never takes more memory and disk
@@ -443,7 +444,7 @@ pub(crate) fn give_back_idle() {
 
 #[cfg(test)]
 mod tests {
-    use super::{LOAN, RESERVE, is_share};
+    use super::{LEAST_RESERVE, LOAN, RESERVE, is_share};
 
     /// How many loans each of `responses` gets, when each takes one in turn.
     fn shares(memory: usize, responses: usize) -> Vec<usize> {
@@ -475,12 +476,13 @@ mod tests {
     fn many_get_one_each_until_nothing_is_left() {
         let shares = shares(RESERVE * LOAN, 100);
 
-        assert_eq!(shares.iter().sum::<usize>(), 7);
+        assert_eq!(shares.iter().sum::<usize>(), 4);
     }
 
     #[test]
-    fn memory_for_less_than_a_loan_is_none() {
+    fn the_last_four_loans_are_not_kept() {
         assert!(!is_share(LOAN - 1, 0, 0));
-        assert!(!is_share(LOAN, 0, 0));
+        assert!(!is_share(LEAST_RESERVE, 0, 0));
+        assert!(is_share(LEAST_RESERVE + LOAN, 0, 0));
     }
 }

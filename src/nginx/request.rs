@@ -64,6 +64,12 @@ impl<'p> Pipe<'p> {
         unsafe { bindings::ngx_event_pipe_glue_discard(self.as_raw()) }
     }
 
+    /// Whether the `limit_rate` of the main request limits what the client is sent.
+    pub(crate) fn is_limited(self) -> bool {
+        // SAFETY: a pipe that has a state, so it is a request's.
+        unsafe { bindings::ngx_event_pipe_glue_is_limited(self.as_raw()) != 0 }
+    }
+
     /// The client's room: how many bytes the client takes without anybody waiting; 0 if
     /// that is not known.
     pub(crate) fn room(self) -> usize {

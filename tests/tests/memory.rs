@@ -19,9 +19,12 @@ const SIZE: usize = 6 << 20;
 const ELSEWHERE: usize = 1 << 20;
 
 /// The worker's memory where it is to be too little, and what one response may keep of it:
-/// half of seven eighths.
+/// half of what is not the reserve of 1m.
 const LITTLE: &str = "event_pipe_memory 4m;";
-const SHARE: usize = (4 << 20) / 16 * 7;
+const SHARE: usize = (3 << 20) / 2;
+
+/// Where there is enough of it.
+const ENOUGH: &str = "event_pipe_memory 64m;";
 
 /// Longer than memory may be idle.
 const LONG: Duration = Duration::from_secs(61);
@@ -71,7 +74,7 @@ fn resident(stage: &Stage) -> Result<usize> {
 
 #[test]
 fn what_a_slow_client_has_yet_to_take_stays_in_memory() -> Result<()> {
-    let stage = start("", None)?;
+    let stage = start(ENOUGH, None)?;
     for (of, framing) in [Framing::Length, Framing::chunks(1000)]
         .into_iter()
         .enumerate()
@@ -125,7 +128,7 @@ fn the_memory_of_many_is_not_mixed_up() -> Result<()> {
 /// Zero has upstream held back, whatever memory there is.
 #[test]
 fn without_a_temporary_file_nothing_is_kept() -> Result<()> {
-    let stage = start("proxy_max_temp_file_size 0;", None)?;
+    let stage = start(&format!("{ENOUGH} proxy_max_temp_file_size 0;"), None)?;
     get(&stage, 0, Framing::Length)?;
     assert_eq!(stage.total("spilled_bytes")?, 0);
     assert!(stage.total("blocked_count")? > 0);
@@ -135,7 +138,7 @@ fn without_a_temporary_file_nothing_is_kept() -> Result<()> {
 #[test]
 fn idle_memory_goes_back_to_the_system() -> Result<()> {
     let time = VirtualTime::new()?;
-    let stage = start("", Some(&time))?;
+    let stage = start(ENOUGH, Some(&time))?;
     stage.await_worker()?;
     let before = resident(&stage)?;
     get(&stage, 0, Framing::Length)?;

@@ -21,9 +21,11 @@ pub(super) const BUFFERS: [(&str, usize); 5] = [
 ];
 
 /// This project's directives; defaults are taken most often.
-const OURS: [&str; 15] = [
+const OURS: [&str; 17] = [
     "event_pipe_memory 0;",
     "event_pipe_memory 256k;",
+    "event_pipe_memory 2m;",
+    "event_pipe_memory 64m;",
     "event_pipe_wide off;",
     "event_pipe_stream on;",
     "event_pipe_stream off;",

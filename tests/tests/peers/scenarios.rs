@@ -63,7 +63,7 @@ impl Scenario {
 }
 
 /// Not enough for a response, so that the disk is used as well.
-const LITTLE_MEMORY: &str = "event_pipe_memory 1m;";
+const LITTLE_MEMORY: &str = "event_pipe_memory 3m;";
 
 pub(crate) const SCENARIOS: [Scenario; 19] = [
     Scenario::new("sizes", sizes),

@@ -29,7 +29,28 @@ fn unhindered(status: &Value, zone: &str) -> f64 {
     1.0 - number("hindered_responses") / number("responses")
 }
 
-fn expect_promise_kept(directives: &str) -> Result<()> {
+/// How often traffic is replayed: on a busy machine it may be other traffic than before.
+const ATTEMPTS: usize = 3;
+
+fn expect_promise_kept(keeps: impl Fn() -> Result<bool>) -> Result<()> {
+    for _ in 0..ATTEMPTS {
+        if keeps()? {
+            return Ok(());
+        }
+    }
+    panic!("a promise is not kept in {ATTEMPTS} attempts");
+}
+
+/// Whether the promised share is about what was reached.
+fn is_kept(promised: f64, reached: f64) -> bool {
+    let is_kept = (promised - reached).abs() <= 0.05;
+    if !is_kept {
+        println!("promised {promised}, reached {reached}");
+    }
+    is_kept
+}
+
+fn keeps_promise_of_buffers(directives: &str) -> Result<bool> {
     let mixed = |zone: &str, directives: &str| {
         location(
             "/mixed/",
@@ -57,18 +78,19 @@ fn expect_promise_kept(directives: &str) -> Result<()> {
 
     let status = site.settled()?;
     let reached = unhindered(&status, "after");
-    assert!(
-        (promised - reached).abs() <= 0.05,
-        "promised {promised}, reached {reached}"
-    );
-    assert!(reached > unhindered(&status, "before") + 0.2, "{reached}");
-    assert_ne!(advice(&status, "after")["verdict"], "change");
-    site.stop()
+    let is_better = reached > unhindered(&status, "before") + 0.2;
+    let is_enough = advice(&status, "after")["verdict"] != "change";
+    site.stop()?;
+    Ok(is_kept(promised, reached) && is_better && is_enough)
 }
 
 /// The same with the delay that is advised: its promise is about the disk alone.
 #[test]
 fn a_delay_spares_the_disk_as_promised() -> Result<()> {
+    expect_promise_kept(keeps_promise_of_a_delay)
+}
+
+fn keeps_promise_of_a_delay() -> Result<bool> {
     let mixed = |zone: &str, directives: &str| {
         location(
             "/mixed/",
@@ -98,21 +120,19 @@ fn a_delay_spares_the_disk_as_promised() -> Result<()> {
     let zone = site.settled()?["zones"]["after"].clone();
     let number = |name: &str| zone[name].as_f64().expect("a number");
     let reached = 1.0 - number("spilled_responses") / number("responses");
-    assert!(
-        (promised - reached).abs() <= 0.05,
-        "promised {promised}, reached {reached}"
-    );
-    site.stop()
+    site.stop()?;
+    Ok(is_kept(promised, reached))
 }
 
 #[test]
 fn buffers_spare_the_disk_as_promised() -> Result<()> {
-    expect_promise_kept(SMALL)
+    expect_promise_kept(|| keeps_promise_of_buffers(SMALL))
 }
 
 #[test]
 fn buffers_spare_upstream_as_promised() -> Result<()> {
-    expect_promise_kept(&format!("{SMALL} proxy_max_temp_file_size 0;"))
+    let directives = format!("{SMALL} proxy_max_temp_file_size 0;");
+    expect_promise_kept(|| keeps_promise_of_buffers(&directives))
 }
 
 #[test]

@@ -31,8 +31,8 @@ enum Fate {
     Kept,
 }
 
-/// Nothing is kept in memory.
-const DISK: &str = "event_pipe_memory 0;";
+/// The worker has memory for slow clients.
+const MEMORY: &str = "event_pipe_memory 64m;";
 
 const CACHE: &str = "@_cache @; @_cache_key k; @_cache_valid any 1h;";
 
@@ -138,12 +138,12 @@ fn all_else_goes_on_without_the_client() -> Result<()> {
     let Binaries { ours, .. } = binaries()?;
     let [camera, events] = LIVE;
     for (kind, directives, wanted) in [
-        ("application/x-ndjson", "", Fate::Kept),
-        ("application/x-ndjson", DISK, Fate::Spilled),
-        ("text/plain", "", Fate::Kept),
-        ("text/plain", "event_pipe_stream on;", Fate::Kept),
-        ("text/plain", DISK, Fate::Spilled),
-        (camera, "event_pipe_stream off;", Fate::Kept),
+        ("application/x-ndjson", "", Fate::Spilled),
+        ("application/x-ndjson", MEMORY, Fate::Kept),
+        ("text/plain", "", Fate::Spilled),
+        ("text/plain", MEMORY, Fate::Kept),
+        ("text/plain", "event_pipe_stream on;", Fate::Spilled),
+        (camera, "event_pipe_stream off;", Fate::Spilled),
         (camera, "event_pipe_extensions off;", Fate::Spilled),
         (events, CACHE, Fate::Cached),
     ] {

@@ -80,9 +80,13 @@ impl World {
         let is_drained = !is_cacheable && self.pipe.downstream_error() != 0;
         let lent = self.extra.lent.len() as i64 * size;
         self.extra.most_lent = self.extra.most_lent.max(lent);
+        let kept = memory - (memory / 8).max(4 * size);
         let keeps = !is_cacheable && !self.client_is_ready();
         let may_pass = self.extra.view().is_spilling && lent == size;
 
+        if is_limited(self) {
+            self.wrong("a loan is taken for a client with a rate limit");
+        }
         if lent > memory {
             self.wrong("more is lent than the worker may lend");
         }
@@ -92,10 +96,10 @@ impl World {
         if keeps && self.is_live() {
             self.wrong("a stream that is live is kept in memory");
         }
-        if keeps && !may_pass && lent > memory - memory / 8 {
+        if keeps && !may_pass && lent > kept {
             self.wrong("the reserve is lent to a client that is behind");
         }
-        if keeps && !may_pass && 2 * (lent - size) > memory - memory / 8 - size {
+        if keeps && !may_pass && 2 * (lent - size) > kept - size {
             self.wrong("a response has more than its share");
         }
         if !keeps && lent > size {
@@ -176,6 +180,17 @@ unsafe extern "C" fn ngx_event_pipe_glue_forbid(start: *mut u8, size: usize) {
     }
     // SAFETY: as the pipe has called.
     unsafe { n::real_ngx_event_pipe_glue_forbid(start, size) }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn ngx_event_pipe_glue_is_limited(_: *mut n::ngx_event_pipe_t) -> n::ngx_uint_t {
+    is_limited(world()).into()
+}
+
+/// Whether the client is sent no more than a rate allows. What is chosen here must not be
+/// a choice: stock makes none.
+fn is_limited(w: &World) -> bool {
+    w.config.steps % 8 == 6
 }
 
 #[unsafe(no_mangle)]

@@ -43,7 +43,10 @@ static ngx_conf_num_bounds_t  ngx_event_pipe_zones_bounds = {
 
 
 #define ngx_event_pipe_setting(name, args, type, post)                        \
-    { ngx_string("event_pipe_" #name),                                        \
+    ngx_event_pipe_directive(#name, name, args, type, post)
+
+#define ngx_event_pipe_directive(text, name, args, type, post)                \
+    { ngx_string("event_pipe_" text),                                         \
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|args,            \
       ngx_conf_set_##type##_slot,                                             \
       NGX_HTTP_LOC_CONF_OFFSET,                                               \
@@ -57,13 +60,7 @@ static ngx_command_t  ngx_event_pipe_commands[] = {
     ngx_event_pipe_setting(memory, NGX_CONF_TAKE1, size, NULL),
 
     /* the former name of event_pipe_memory */
-
-    { ngx_string("event_pipe_lend"),
-      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_size_slot,
-      NGX_HTTP_LOC_CONF_OFFSET,
-      offsetof(ngx_event_pipe_loc_conf_t, settings.memory),
-      NULL },
+    ngx_event_pipe_directive("lend", memory, NGX_CONF_TAKE1, size, NULL),
 
     ngx_event_pipe_setting(spill_fallback, NGX_CONF_FLAG, flag, NULL),
     ngx_event_pipe_setting(spill_segments, NGX_CONF_TAKE1, enum,

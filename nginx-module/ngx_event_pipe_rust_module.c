@@ -37,6 +37,8 @@
 
 static ngx_int_t ngx_event_pipe_rust_init(ngx_cycle_t *cycle);
 static ngx_int_t ngx_event_pipe_rust_init_process(ngx_cycle_t *cycle);
+static void ngx_event_pipe_set_event(ngx_event_t *ev,
+    ngx_event_handler_pt handler);
 static void ngx_event_pipe_end_cycle_handler(ngx_event_t *ev);
 static void ngx_event_pipe_idle_handler(ngx_event_t *ev);
 
@@ -141,6 +143,17 @@ ngx_event_pipe_rust_init_process(ngx_cycle_t *cycle)
 
 
 static void
+ngx_event_pipe_set_event(ngx_event_t *ev, ngx_event_handler_pt handler)
+{
+    ngx_event_pipe_no_connection.fd = (ngx_socket_t) -1;
+
+    ev->handler = handler;
+    ev->data = &ngx_event_pipe_no_connection;
+    ev->log = ngx_cycle->log;
+}
+
+
+static void
 ngx_event_pipe_end_cycle_handler(ngx_event_t *ev)
 {
     if (ev->timer_set) {
@@ -163,11 +176,7 @@ ngx_event_pipe_glue_end_cycle(ngx_uint_t next)
 {
     ngx_event_t  *ev = &ngx_event_pipe_end_cycle;
 
-    ev->handler = ngx_event_pipe_end_cycle_handler;
-    ev->data = &ngx_event_pipe_no_connection;
-    ev->log = ngx_cycle->log;
-
-    ngx_event_pipe_no_connection.fd = (ngx_socket_t) -1;
+    ngx_event_pipe_set_event(ev, ngx_event_pipe_end_cycle_handler);
 
     if (next) {
         ngx_post_event(ev, &ngx_posted_next_events);
@@ -191,12 +200,9 @@ ngx_event_pipe_glue_idle(ngx_msec_t after)
 {
     ngx_event_t  *ev = &ngx_event_pipe_idle;
 
-    ev->handler = ngx_event_pipe_idle_handler;
-    ev->data = &ngx_event_pipe_no_connection;
-    ev->log = ngx_cycle->log;
-    ev->cancelable = 1;
+    ngx_event_pipe_set_event(ev, ngx_event_pipe_idle_handler);
 
-    ngx_event_pipe_no_connection.fd = (ngx_socket_t) -1;
+    ev->cancelable = 1;
 
     ngx_add_timer(ev, after);
 }

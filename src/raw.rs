@@ -14,7 +14,7 @@
 
 use crate::extensions::memory::{self, Part};
 use crate::extensions::wide;
-use crate::nginx::{Abort, Buf, Connection, Link, Pipe, off_t, within};
+use crate::nginx::{Abort, Buf, Connection, Link, Links, Pipe, off_t, within};
 
 /// Raw buffers that were taken off the free list to receive into.
 pub(crate) struct Space<'p> {
@@ -323,6 +323,14 @@ pub(crate) fn release<'p>(p: Pipe<'p>, shadow: Buf<'p>) -> Result<(), Abort> {
     shadow.set_shadow(None);
 
     Ok(())
+}
+
+/// Unmarks the recycled buffers of a chain. The output never postpones a recycled
+/// buffer, however little data it has; nothing waits for these buffers any more.
+pub(crate) fn keep_from_recycling(chain: Option<Link<'_>>) {
+    for link in Links::from(chain) {
+        link.buf().set_recycled(false);
+    }
 }
 
 /// The end of the free list.

@@ -7,8 +7,8 @@
 use crate::extensions::{counts, delay, fallback, memory, segments, stream};
 #[cfg(ngx_threads)]
 use crate::nginx::NGX_AGAIN;
-use crate::nginx::{Abort, Buf, Link, Links, NGX_ERROR, Pipe, TempFile, debug, off_t};
-use crate::raw::FreeEnd;
+use crate::nginx::{Abort, Buf, Link, NGX_ERROR, Pipe, TempFile, debug, off_t};
+use crate::raw::{FreeEnd, keep_from_recycling};
 
 /// How a spill has ended, if not with an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,7 +223,7 @@ fn finish_write<'p>(
     counts::spilled(p, size);
     memory::spilled(p);
 
-    if size > 0 && memory::sends_what_was_written(p, body, size) {
+    if size > 0 && memory::is_to_be_sent(p, body, size) {
         send_from_memory(p, file, body, size as off_t);
         return Ok(Spilled::Done);
     }
@@ -237,17 +237,14 @@ fn finish_write<'p>(
     Ok(Spilled::Done)
 }
 
-/// Puts shadows into `out`, which is empty, whose `size` bytes are in the file as well. (nginx sends what is
-/// cacheable from the file only.)
+/// Puts shadows of a loan into `out`, which is empty. Their `size` bytes are in the file, too.
+/// (nginx sends what is cacheable from the file only.)
 fn send_from_memory<'p>(p: Pipe<'p>, file: TempFile<'p>, chain: Option<Link<'p>>, size: off_t) {
     file.set_offset(file.offset().wrapping_add(size));
 
-    for link in Links::from(chain) {
-        // Nobody waits for the memory.
-        link.buf().set_recycled(false);
-    }
-
+    keep_from_recycling(chain);
     p.set_out(chain);
+    memory::end_passing(p);
 }
 
 /// Puts a chain that could not be written back into `in`, or ends the response.

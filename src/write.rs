@@ -6,8 +6,8 @@
 use core::ffi::c_void;
 
 use crate::extensions::{self, busy, counts, linger, memory, segments, stream, wide};
-use crate::nginx::{Abort, Buf, FilterError, Level, Link, Links, Pipe, debug, error, off_t};
-use crate::raw::release;
+use crate::nginx::{Abort, Buf, FilterError, Level, Link, Pipe, debug, error, off_t};
+use crate::raw::{keep_from_recycling, release};
 #[cfg(ngx_threads)]
 use crate::spill::spill;
 
@@ -206,14 +206,6 @@ fn send_chain<'p>(p: Pipe<'p>, chain: Link<'p>) -> Result<(), FilterError> {
     }
 
     give_to_output(p, Some(chain), counts::unsent(Some(chain)))
-}
-
-/// Unmarks the recycled buffers of a chain. The output never postpones a recycled
-/// buffer, however little data it has; nothing waits for these buffers any more.
-fn keep_from_recycling(chain: Option<Link<'_>>) {
-    for link in Links::from(chain) {
-        link.buf().set_recycled(false);
-    }
 }
 
 /// What the output filter is given at once.

@@ -366,7 +366,7 @@ pub(crate) fn start_turn(state: &State<'_>) {
 /// Notes that data has been spilled because the client is behind: in this turn, what
 /// comes next finds no memory to stay in.
 pub(crate) fn spilled(p: Pipe<'_>) {
-    if let Some(state) = state(p) {
+    if let Some(state) = p.state() {
         state.memory.is_spilling.set(true);
     }
 }
@@ -379,32 +379,29 @@ pub(crate) fn passes_through(p: Pipe<'_>) -> bool {
 }
 
 /// Whether data in a loan that has just been written to the file of a cacheable response is
-/// sent from the loan: if the client takes all of its `size` bytes at once, and the output
-/// would read them back from the file. Then the loan stays until they are sent. (nginx:
-/// no.)
-pub(crate) fn sends_what_was_written<'p>(
-    p: Pipe<'p>,
-    chain: Option<Link<'p>>,
-    size: isize,
-) -> bool {
+/// to be sent from the loan: if the client takes all of its `size` bytes at once, and the
+/// output would read them back from the file. (nginx: no.)
+pub(crate) fn is_to_be_sent<'p>(p: Pipe<'p>, chain: Option<Link<'p>>, size: isize) -> bool {
     let Some(state) = wide::state(p).filter(|state| state.memory.is_passing.get()) else {
         return false;
     };
 
-    let takes_all = p.cacheable()
+    p.cacheable()
         && !p.downstream_error()
         && p.client_ready()
         && p.out().is_none()
         && p.busy().is_none()
         && !p.downstream().sendfile()
         && Links::from(chain).all(|link| is_part(p, link.buf()))
-        && wide::ask_room(p, state) >= size.max(0).unsigned_abs();
+        && wide::ask_room(p, state) >= size.max(0).unsigned_abs()
+}
 
-    if takes_all {
+/// Notes that the loan's data is in the file, and is sent from the loan as well: the loan
+/// stays until then.
+pub(crate) fn end_passing(p: Pipe<'_>) {
+    if let Some(state) = p.state() {
         state.memory.is_passing.set(false);
     }
-
-    takes_all
 }
 
 /// The most bytes of a write to the temporary file: enough for the oldest loan, or for a

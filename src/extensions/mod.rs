@@ -27,6 +27,7 @@
 //! | spill | `segments::choose_file`, `segments::used` | one file; the limit is for all that was written | several segments; the limit is for what is on disk |
 //! | spill | `segments::grown`, `segments::linked`, `counts::spilled` | nothing | notes how much was spilled |
 //! | spill | `memory::write_size` | `temp_file_write_size` | a loan is written as a whole |
+//! | spill | `memory::is_to_be_sent`, `memory::end_passing` | what is cacheable is sent from the file | from the loan, if the client takes it at once and the output would read the file |
 //! | spill | `memory::spilled` | nothing | notes that there is no memory to stay in |
 //! | spill | `fallback::go_on_without_disk` | the response ends | goes on in memory |
 //! | write | `busy::bytes`, `busy::sort` | walks `busy` | keeps the end and the size of `busy` |

@@ -8,8 +8,8 @@ use clap::Args;
 use xshell::{Shell, cmd};
 
 use super::chroot::Chroot;
-use super::large::Large;
-use super::smoke::Smoke;
+use super::site::Site;
+use super::{large, smoke};
 use crate::Result;
 use crate::packages;
 use crate::project::{root, say};
@@ -197,21 +197,16 @@ impl Architecture {
         say(&format!("{name}: bodies"));
         let command = chroot.command(&[&format!("/build/{name}/nginx/objs/nginx")]);
         let inside = PathBuf::from("/build").join(name);
-        let smoke = Smoke {
-            command: command.clone(),
-            outside: folder,
-            inside: &inside,
-        };
-        smoke.run(shell)?;
-        if !self.large {
-            return Ok(());
-        }
-        let large = Large {
+        let site = Site {
             command,
             outside: folder,
             inside: &inside,
         };
-        large.run(shell)
+        smoke::run(shell, &site)?;
+        match self.large {
+            true => large::run(shell, &site),
+            false => Ok(()),
+        }
     }
 
     fn script(&self, shell: &Shell, chroot: &Chroot, script: &str) -> Result {

@@ -9,7 +9,7 @@ use clap::Args;
 use xshell::{Shell, cmd};
 
 use super::chroot::Chroot;
-use super::smoke::Smoke;
+use super::smoke;
 use super::{empty, release};
 use crate::Result;
 use crate::packages;
@@ -52,13 +52,7 @@ pub(crate) fn run(shell: &Shell, _: &Options) -> Result {
         machine.step(&instruction, &words)?;
     }
     let last = machine.stage.ok_or("no stage")?.chroot;
-    fs::create_dir_all(last.root.join("stage"))?;
-    Smoke {
-        command: last.command(&["nginx"]),
-        outside: &last.root.join("stage"),
-        inside: Path::new("/stage"),
-    }
-    .run(shell)
+    smoke::run_in(shell, &last)
 }
 
 /// The instructions of a Dockerfile, each in one line.

@@ -1,7 +1,6 @@
 //! The packages of `packaging/debian`: built, installed, held, upgraded and
 //! removed in fresh systems.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -9,7 +8,7 @@ use xshell::{Shell, cmd};
 
 use super::chroot::Chroot;
 use super::fresh::RUST;
-use super::smoke::Smoke;
+use super::smoke;
 use super::{empty, release};
 use crate::Result;
 use crate::packages;
@@ -171,13 +170,7 @@ impl Trial<'_> {
     }
 
     fn smoke(&self) -> Result {
-        fs::create_dir_all(self.user.root.join("stage"))?;
-        Smoke {
-            command: self.user.command(&["nginx"]),
-            outside: &self.user.root.join("stage"),
-            inside: Path::new("/stage"),
-        }
-        .run(self.shell)
+        smoke::run_in(self.shell, &self.user)
     }
 }
 

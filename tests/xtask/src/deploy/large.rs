@@ -2,90 +2,67 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use xshell::{Shell, cmd};
+use xshell::Shell;
 
+use super::site::{Content, Site};
 use crate::Result;
 
 /// The bytes of the body, and how far apart in it places are marked.
 const BODY: u64 = 5 << 30;
 const STEP: u64 = 64 << 10;
 
-/// An nginx, and a folder for it to work in.
-pub(super) struct Large<'a> {
-    /// How nginx is called.
-    pub(super) command: Vec<String>,
-    /// The folder, and what nginx calls it.
-    pub(super) outside: &'a Path,
-    pub(super) inside: &'a Path,
+/// The name of the folder of the site.
+const NAME: &str = "large";
+
+/// Sends the body through buffers, and into the cache; every marked place
+/// must be where it was, and the totals of all workers must be exact.
+pub(super) fn run(shell: &Shell, site: &Site<'_>) -> Result {
+    let content = Content {
+        name: NAME,
+        create: &create,
+        locations: &locations,
+    };
+    site.serve(shell, &content, fetched)?;
+    shell.remove_path(site.outside.join(NAME))?;
+    println!("{BODY} bytes through buffers and into the cache: whole, and counted exactly");
+    Ok(())
 }
 
-impl Large<'_> {
-    /// Sends the body through buffers, and into the cache; every marked place
-    /// must be where it was, and the totals of all workers must be exact.
-    pub(super) fn run(&self, shell: &Shell) -> Result {
-        let listeners = [
-            TcpListener::bind("127.0.0.1:0")?,
-            TcpListener::bind("127.0.0.1:0")?,
-        ];
-        let port = listeners[0].local_addr()?.port();
-        let upstream = listeners[1].local_addr()?.port();
-        drop(listeners);
-
-        let stage = self.outside.join("large");
-        shell.remove_path(&stage)?;
-        fs::create_dir_all(stage.join("logs"))?;
-        let html = stage.join("html");
-        fs::create_dir_all(html.join("plain"))?;
-        let body = File::create(html.join("plain/body"))?;
-        body.set_len(BODY)?;
-        for place in (0..BODY).step_by(STEP as usize) {
-            body.write_all_at(&mark(place), place)?;
-        }
-        for path in ["cached", "slow"] {
-            fs::create_dir_all(html.join(path))?;
-            fs::hard_link(html.join("plain/body"), html.join(path).join("body"))?;
-        }
-        cmd!(shell, "chmod -R a+rwX {stage}").quiet().run()?;
-        fs::write(stage.join("nginx.conf"), configuration(port, upstream))?;
-
-        let command = &self.command;
-        let prefix = self.inside.join("large");
-        let conf = ["-c", "nginx.conf"];
-        cmd!(shell, "env {command...} -p {prefix} {conf...}")
-            .quiet()
-            .run()?;
-        let outcome = self.fetched(port);
-        cmd!(shell, "env {command...} -p {prefix} {conf...} -s stop")
-            .quiet()
-            .run()?;
-        outcome?;
-        shell.remove_path(&stage)?;
-        println!("{BODY} bytes through buffers and into the cache: whole, and counted exactly");
-        Ok(())
+fn create(html: &Path) -> Result {
+    fs::create_dir_all(html.join("plain"))?;
+    let body = File::create(html.join("plain/body"))?;
+    body.set_len(BODY)?;
+    for place in (0..BODY).step_by(STEP as usize) {
+        body.write_all_at(&mark(place), place)?;
     }
+    for path in ["cached", "slow"] {
+        fs::create_dir_all(html.join(path))?;
+        fs::hard_link(html.join("plain/body"), html.join(path).join("body"))?;
+    }
+    Ok(())
+}
 
-    fn fetched(&self, port: u16) -> Result {
-        let mut spilled = 0;
-        for (done, path) in (1..).zip(["/plain/body", "/cached/body", "/slow/body"]) {
-            read_body(port, path)?;
-            let status = wait_for(port, done)?;
-            for name in ["received_bytes", "passed_bytes"] {
-                let total = total(&status, name)?;
-                if total != done * BODY {
-                    return Err(format!("{path}: {name} is {total}").into());
-                }
+fn fetched(port: u16) -> Result {
+    let mut spilled = 0;
+    for (done, path) in (1..).zip(["/plain/body", "/cached/body", "/slow/body"]) {
+        read_body(port, path)?;
+        let status = wait_for(port, done)?;
+        for name in ["received_bytes", "passed_bytes"] {
+            let total = total(&status, name)?;
+            if total != done * BODY {
+                return Err(format!("{path}: {name} is {total}").into());
             }
-            spilled = total(&status, "spilled_bytes")?;
         }
-        println!("spilled for the client: {spilled} bytes");
-        Ok(())
+        spilled = total(&status, "spilled_bytes")?;
     }
+    println!("spilled for the client: {spilled} bytes");
+    Ok(())
 }
 
 fn mark(place: u64) -> [u8; 8] {
@@ -160,34 +137,11 @@ fn total(status: &str, name: &str) -> Result<u64> {
     Ok(rest.get(..end).unwrap_or_default().trim().parse()?)
 }
 
-fn configuration(port: u16, upstream: u16) -> String {
+fn locations(upstream: &str) -> String {
     format!(
-        "user root; pid logs/nginx.pid; error_log logs/error.log notice;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path body; proxy_temp_path temp; fastcgi_temp_path fastcgi;
-    scgi_temp_path scgi; uwsgi_temp_path uwsgi;
-    proxy_cache_path cache keys_zone=cache:1m;
-    server {{
-        listen 127.0.0.1:{upstream};
-        root html; sendfile on;
-    }}
-    server {{
-        listen 127.0.0.1:{port};
-        location /status {{ event_pipe_status; access_log off; }}
-        location /plain/ {{
-            proxy_pass http://127.0.0.1:{upstream}; proxy_max_temp_file_size 0;
-        }}
-        location /slow/ {{
-            proxy_pass http://127.0.0.1:{upstream}; proxy_max_temp_file_size 1024m;
-        }}
-        location /cached/ {{
-            proxy_pass http://127.0.0.1:{upstream}; proxy_cache cache; proxy_cache_valid 1h;
-        }}
-    }}
-}}
-"
+        "        location /status {{ event_pipe_status; access_log off; }}
+        location /plain/ {{ proxy_pass http://{upstream}; proxy_max_temp_file_size 0; }}
+        location /slow/ {{ proxy_pass http://{upstream}; proxy_max_temp_file_size 1024m; }}"
     )
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod debian;
 pub(crate) mod fresh;
 mod large;
 pub(crate) mod release;
+mod site;
 mod smoke;
 
 use std::fs;

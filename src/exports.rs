@@ -9,7 +9,7 @@ use crate::extensions::{
     self, counts, descriptors, filters, memory, status, stream, timeouts, turns, variables, zones,
 };
 use crate::nginx::{
-    self, Abort, Log, NGX_ABORT, NGX_ERROR, NGX_OK, Pipe, STATE_SIZE, State, ngx_buf_t,
+    self, Abort, Board, Log, NGX_ABORT, NGX_ERROR, NGX_OK, Pipe, STATE_SIZE, State, ngx_buf_t,
     ngx_event_pipe_page_t, ngx_event_pipe_settings_t, ngx_event_pipe_state_t, ngx_event_pipe_t,
     ngx_int_t, ngx_log_t, ngx_str_t, ngx_uint_t, u_char, worker,
 };
@@ -252,15 +252,28 @@ pub unsafe extern "C" fn ngx_event_pipe_rust_find_zone(
     name: *const ngx_str_t,
 ) -> ngx_uint_t {
     // SAFETY: as this function requires.
+    match unsafe { board_and_key(board, name) } {
+        Some((board, key)) => zones::find(board, &key).unwrap_or(NONE),
+        None => zones::NONE,
+    }
+}
+
+/// The board, and the name as its zones have names. `None` without a board, or if the
+/// name is empty.
+///
+/// # Safety
+///
+/// `board` is a board or null, `name` is a string; both stay as they are for `'b`.
+unsafe fn board_and_key<'b>(
+    board: *const c_void,
+    name: *const ngx_str_t,
+) -> Option<(Board<'b>, Key)> {
+    // SAFETY: as this function requires.
     let board = unsafe { nginx::board(board) };
     // SAFETY: as this function requires.
     let key = unsafe { nginx::string(name) }.and_then(Key::new);
 
-    let Some((board, key)) = board.zip(key) else {
-        return zones::NONE;
-    };
-
-    zones::find(board, &key).unwrap_or(NONE)
+    board.zip(key)
 }
 
 /// As [`ngx_event_pipe_rust_find_zone`], but if there is no such zone, makes one, as long
@@ -279,11 +292,7 @@ pub unsafe extern "C" fn ngx_event_pipe_rust_add_zone(
     is_first: *mut ngx_uint_t,
 ) -> ngx_uint_t {
     // SAFETY: as this function requires.
-    let board = unsafe { nginx::board(board) };
-    // SAFETY: as this function requires.
-    let key = unsafe { nginx::string(name) }.and_then(Key::new);
-
-    let Some((board, key)) = board.zip(key) else {
+    let Some((board, key)) = (unsafe { board_and_key(board, name) }) else {
         return zones::NONE;
     };
 

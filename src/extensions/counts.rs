@@ -181,16 +181,17 @@ pub(crate) fn close(state: &State<'_>, waits: bool) {
     }
 
     zones::commit(account, &response(state));
-    zones::note_use(state, 0, 0);
+    zones::note_use(account, &state.counts, 0, 0);
     zones::shift(account, &account.row.active, 1_u64.wrapping_neg());
 }
 
 /// Brings up to date what the response has on disk, and what is lent to it.
 pub(crate) fn note_use(state: &State<'_>) {
-    if state.counts.account.is_some() {
-        let loan = state.memory.bytes.get();
+    if let Some(account) = state.counts.account {
+        let disk = positive(on_disk(state));
+        let lent = positive(state.memory.bytes.get());
 
-        zones::note_use(state, positive(on_disk(state)), positive(loan));
+        zones::note_use(account, &state.counts, disk, lent);
     }
 }
 
@@ -250,9 +251,10 @@ pub(crate) fn pass_time(counts: &Counts<'_>) {
 /// Notes, at the end of a turn, how the response has ended if it has, its peak, and
 /// whom the pipe now waits for.
 pub(crate) fn end_turn(p: Pipe<'_>, result: Result<(), Abort>) {
-    let Some(counts) = counts(p) else {
+    let Some(state) = p.state() else {
         return;
     };
+    let counts = &state.counts;
 
     pass_time(counts);
 
@@ -272,10 +274,7 @@ pub(crate) fn end_turn(p: Pipe<'_>, result: Result<(), Abort>) {
         .awaits_client
         .set(goes_on && client_is_awaited(p, counts));
     set_blocked(counts, goes_on && upstream_is_held_back(p));
-
-    if let Some(state) = p.state() {
-        note_use(state);
-    }
+    note_use(state);
 }
 
 fn end(p: Pipe<'_>, counts: &Counts<'_>, result: Result<(), Abort>) -> Option<End> {

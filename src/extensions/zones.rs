@@ -17,7 +17,9 @@ use core::array;
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::extensions::totals::{Response, Totals};
-use crate::nginx::{Account, Board, INDEX, Lane, NAME_LEN, NAMES, Name, Row, State, ZONES, worker};
+use crate::nginx::{
+    Account, Board, Counts, INDEX, Lane, NAME_LEN, NAMES, Name, Row, ZONES, worker,
+};
 
 /// The number of the zone of responses that have no zone.
 pub(crate) const NONE: usize = 0;
@@ -320,13 +322,7 @@ pub(crate) fn shift(account: Account<'_>, gauge: &AtomicU64, by: u64) {
 
 /// Brings up to date what a response of this worker is at: what it has on disk, and what
 /// is lent to it.
-pub(crate) fn note_use(state: &State<'_>, disk: u64, lent: u64) {
-    let counts = &state.counts;
-
-    let Some(account) = counts.account else {
-        return;
-    };
-
+pub(crate) fn note_use(account: Account<'_>, counts: &Counts<'_>, disk: u64, lent: u64) {
     let row = account.row;
 
     for (gauge, noted, now) in [

@@ -87,10 +87,11 @@ ngx_event_pipe_glue_room(ngx_event_pipe_t *p)
 {
     size_t               room;
     ngx_connection_t    *c;
-    ngx_http_request_t  *r;
+#if (NGX_HTTP_V2 || NGX_HTTP_V3)
+    ngx_http_request_t  *r = ((ngx_http_request_t *) p->output_ctx)->main;
+#endif
 
     c = p->downstream;
-    r = ((ngx_http_request_t *) p->output_ctx)->main;
 
     if (c->buffered || c->error || c->fd == (ngx_socket_t) -1
         || ngx_event_pipe_glue_is_limited(p)

@@ -22,7 +22,7 @@
 use core::cell::Cell;
 use core::ptr;
 
-use crate::extensions::descriptors;
+use crate::extensions::{descriptors, memory};
 use crate::nginx::{
     Abort, Buf, Link, Links, Log, Pipe, Pool, Segment, State, TempFile, off_t, update, worker,
 };
@@ -111,7 +111,7 @@ fn new_segment<'p>(p: Pipe<'p>, file: TempFile<'p>, is_own: bool) -> Option<&'p 
 fn is_full(p: Pipe<'_>, last: &Segment<'_>) -> bool {
     let (size, _) = sizes(p);
     let written = last.file.offset();
-    let with_write = written.saturating_add(p.temp_file_write_size() as off_t);
+    let with_write = written.saturating_add(memory::write_size(p) as off_t);
 
     written >= size
         || (written > 0 && last.awaited.get() == 0 && with_write > p.max_temp_file_size())

@@ -58,7 +58,7 @@ fn file_for_spill<'p>(p: Pipe<'p>) -> Option<TempFile<'p>> {
         return None;
     }
 
-    segments::choose_file(p);
+    segments::choose_file(p, memory::write_size(p));
 
     p.temp_file()
         .filter(|file| segments::used(p, *file) < p.max_temp_file_size())

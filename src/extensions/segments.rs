@@ -22,7 +22,7 @@
 use core::cell::Cell;
 use core::ptr;
 
-use crate::extensions::{descriptors, memory};
+use crate::extensions::descriptors;
 use crate::nginx::{
     Abort, Buf, Link, Links, Log, Pipe, Pool, Segment, State, TempFile, off_t, update, worker,
 };
@@ -59,10 +59,10 @@ fn sizes_for(limit: off_t, write_size: off_t) -> (off_t, off_t) {
     (size, reserve)
 }
 
-/// Chooses the file for the next spill: starts a new one when the current one is full.
-/// Without memory or a descriptor for a new one, the current file grows on. (nginx:
-/// there is one file.)
-pub(crate) fn choose_file(p: Pipe<'_>) {
+/// Chooses the file for the next spill, which writes up to `write_size` bytes: starts a
+/// new one when the current one is full. Without memory or a descriptor for a new one,
+/// the current file grows on. (nginx: there is one file.)
+pub(crate) fn choose_file(p: Pipe<'_>, write_size: isize) {
     let Some(state) = begin(p) else {
         return;
     };
@@ -71,7 +71,7 @@ pub(crate) fn choose_file(p: Pipe<'_>) {
         .segments
         .last
         .get()
-        .is_some_and(|last| is_full(p, last))
+        .is_some_and(|last| is_full(p, last, write_size))
     {
         let _ = follow(p, state);
     }
@@ -107,11 +107,11 @@ fn new_segment<'p>(p: Pipe<'p>, file: TempFile<'p>, is_own: bool) -> Option<&'p 
 }
 
 /// Whether the current file is full: because of its size, or because all of its data
-/// has been sent and it has no room for a whole write.
-fn is_full(p: Pipe<'_>, last: &Segment<'_>) -> bool {
+/// has been sent and it has no room for a write of `write_size` bytes.
+fn is_full(p: Pipe<'_>, last: &Segment<'_>, write_size: isize) -> bool {
     let (size, _) = sizes(p);
     let written = last.file.offset();
-    let with_write = written.saturating_add(memory::write_size(p) as off_t);
+    let with_write = written.saturating_add(write_size as off_t);
 
     written >= size
         || (written > 0 && last.awaited.get() == 0 && with_write > p.max_temp_file_size())

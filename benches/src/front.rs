@@ -10,6 +10,7 @@ use pipe_tests::cycles::Cycles;
 use pipe_tests::peers::program::{Process, command, start};
 use pipe_tests::server::{Conf, Nginx, files_below, free_address, wait};
 
+use super::busy;
 use super::family::{Family, Side, Speech, Way};
 use super::machine::pin;
 use super::stage::Stage;
@@ -17,6 +18,9 @@ use super::worker::Worker;
 
 /// The name of the cache's folder.
 const CACHE: &str = "cache";
+
+/// The most clients of HAProxy, unless a family has more.
+const CONNECTIONS: u64 = 1000;
 
 /// The small body.
 pub(crate) const SMALL_BODY: &str = "1k";
@@ -177,7 +181,7 @@ fn configure_nginx(conf: &mut Conf, stage: &Stage, setup: Setup<'_>) {
     conf.server += &format!(
         "location / {{\n{}\n{}\n}}\n",
         pass(family.way, "origin"),
-        buffers(family)
+        buffers(family) + &noted(family)
     );
     if let Some(small) = setup.small {
         pass_small(conf, small);
@@ -230,6 +234,14 @@ fn buffers(family: &Family) -> String {
     text
 }
 
+/// Of slow clients, upstream notes how long it is busy.
+fn noted(family: &Family) -> String {
+    match family.pace {
+        Some(_) => format!("proxy_set_header {} 1;", busy::HEADER),
+        None => String::new(),
+    }
+}
+
 fn haproxy_conf(
     side: Side,
     address: SocketAddr,
@@ -244,6 +256,10 @@ fn haproxy_conf(
     let splice = match side {
         Side::Splicing => "option splice-response",
         _ => "",
+    };
+    let note = match family.pace {
+        Some(_) => format!("http-request set-header {} 1", busy::HEADER),
+        None => String::new(),
     };
     let certificate = match family.speech.is_tls() {
         true => format!("ssl crt {}", certificate(stage)?.display()),
@@ -265,7 +281,7 @@ fn haproxy_conf(
     Ok(format!(
         "global
     nbthread 1
-    maxconn 1000
+    maxconn {}
     {tune}
 defaults
     mode http
@@ -274,6 +290,7 @@ defaults
     timeout server 1m
     http-reuse always
     {splice}
+    {note}
 frontend front
     bind {address} {certificate} {protocol}
     {choose}
@@ -281,6 +298,7 @@ frontend front
 backend back
     server origin {}
 {small}",
+        CONNECTIONS.max(family.clients + 1),
         setup.upstream
     ))
 }

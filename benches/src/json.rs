@@ -37,6 +37,8 @@ fn side(measured: &MeasuredSide) -> Value {
         "cpu_us_per_response": measured.cpu.iter().map(rounded).collect::<Vec<_>>(),
         "responses_per_second": measured.rate.iter().map(rounded).collect::<Vec<_>>(),
         "peak_kib": measured.peak_kib,
+        "written_bytes_per_response": measured.written.iter().map(rounded).collect::<Vec<_>>(),
+        "upstream_busy_ms": measured.busy.iter().map(rounded).collect::<Vec<_>>(),
         "calls_per_mib": calls,
     })
 }

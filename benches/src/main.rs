@@ -2,6 +2,7 @@
 //! stock nginx, of nginx with this project's pipe, and of HAProxy, and how long a
 //! small request waits there beside large ones.
 
+mod busy;
 mod client;
 mod fair;
 mod family;

@@ -57,6 +57,12 @@ pub(crate) struct MeasuredSide {
     pub(crate) rate: Vec<f64>,
     /// The most memory a worker had, in KiB.
     pub(crate) peak_kib: u64,
+    /// Bytes written to disk for a response, for each round; none where that is not
+    /// told.
+    pub(crate) written: Vec<f64>,
+    /// Milliseconds that upstream was busy with a response, for each round of slow
+    /// clients.
+    pub(crate) busy: Vec<f64>,
     /// System calls for a MiB of bodies, the most frequent first; none where
     /// they could not be counted.
     pub(crate) calls: Option<Vec<(String, f64)>>,
@@ -71,6 +77,8 @@ impl MeasuredSide {
             cpu: Vec::new(),
             rate: Vec::new(),
             peak_kib: 0,
+            written: Vec::new(),
+            busy: Vec::new(),
             calls: None,
             profile: None,
         }
@@ -105,7 +113,7 @@ pub(crate) fn measure(stage: &Stage, cell: Cell, plan: Plan) -> Result<Measured>
             // makes one faster than another, for as long as it lives.
             let front = Front::start(side.side, stage, setup)?;
             warm_up(&front, cell, responses)?;
-            measure_round(&front, cell, responses, side)?;
+            measure_round(&front, stage, cell, responses, side)?;
             if round == plan.rounds {
                 side.calls = calls(&front, cell, responses)?;
                 if plan.profile {
@@ -127,14 +135,26 @@ fn warm_up(front: &Front, cell: Cell, responses: u64) -> Result<()> {
     front.empty_cache()
 }
 
-fn measure_round(front: &Front, cell: Cell, responses: u64, side: &mut MeasuredSide) -> Result<()> {
+fn measure_round(
+    front: &Front,
+    stage: &Stage,
+    cell: Cell,
+    responses: u64,
+    side: &mut MeasuredSide,
+) -> Result<()> {
     let before = front.worker.cpu()?;
+    let written = front.worker.written();
+    stage.busy.clear()?;
     let time = load::run(front, cell, cell.family.clients, responses)?;
     let spent = front.worker.cpu()?.checked_sub(before);
     let spent = spent.ok_or_else(|| Error::other("CPU time went back"))?;
     side.cpu.push(spent.as_secs_f64() * 1e6 / responses as f64);
     side.rate.push(responses as f64 / time.as_secs_f64());
     side.peak_kib = side.peak_kib.max(front.worker.peak_kib()?);
+    let written = front.worker.written().zip(written);
+    let written = written.map(|(after, before)| (after - before) as f64 / responses as f64);
+    side.written.extend(written);
+    side.busy.extend(stage.busy.mean()?);
     front.empty_cache()
 }
 

@@ -40,6 +40,8 @@ CPU    user and system time of the worker for one response (/proc/PID/schedstat)
        median of the rounds, in brackets the lowest and the highest
 ratio  the same relative to stock's, from rounds next to each other in time
 peak   the most memory a worker had (VmHWM)
+disk   KiB written to disk for one response (write_bytes of /proc/PID/io)
+busy   of slow clients: how long upstream was busy with one response
 calls  system calls for each MiB of bodies, by strace in a run of its own, in
        which the worker is slower, so that more comes at once
 
@@ -56,8 +58,15 @@ pub(crate) fn print_cell(measured: &Measured) {
     } = measured;
     println!("\n{cell}: {responses} responses a round");
     println!(
-        "  {:<18}{:>28}{:>20}{:>10}{:>13}{:>10}",
-        "", "CPU, us a response", "ratio", "s/GiB", "responses/s", "peak MiB"
+        "  {:<18}{:>28}{:>20}{:>10}{:>13}{:>10}{:>10}{:>9}",
+        "",
+        "CPU, us a response",
+        "ratio",
+        "s/GiB",
+        "responses/s",
+        "peak MiB",
+        "disk KiB",
+        "busy ms"
     );
     for side in &measured.sides {
         print_side(measured, side);
@@ -100,14 +109,24 @@ fn print_side(measured: &Measured, side: &MeasuredSide) {
         other => measured.to_stock(other).map_or(String::new(), ratio),
     };
     println!(
-        "  {:<18}{:>28}{:>20}{:>10.3}{:>13.0}{:>10.1}",
+        "  {:<18}{:>28}{:>20}{:>10.3}{:>13.0}{:>10.1}{:>10}{:>9}",
         side.side,
         format!("{:.1} ({:.1}-{:.1})", cpu.median, cpu.lowest, cpu.highest),
         ratio,
         per_gib(cpu.median, measured.cell),
         Spread::of(&side.rate).median,
         side.peak_kib as f64 / 1024.0,
+        median(&side.written, 1024.0),
+        median(&side.busy, 1.0),
     );
+}
+
+/// The median in a `unit`, where there is one.
+fn median(values: &[f64], unit: f64) -> String {
+    match values.is_empty() {
+        true => String::new(),
+        false => format!("{:.0}", Spread::of(values).median / unit),
+    }
 }
 
 /// Seconds of CPU time for a GiB, at so many microseconds for a response.

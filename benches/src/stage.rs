@@ -13,6 +13,7 @@ use pipe_tests::peers::openssl::Certificate;
 use pipe_tests::server::Nginx;
 use tempfile::TempDir;
 
+use super::busy::{self, Busy};
 use super::family::{Cell, FAMILIES, Family, Side, Way};
 use super::fastcgi;
 use super::interrupt::Interrupt;
@@ -23,6 +24,7 @@ use super::server::Server;
 #[derive(Debug)]
 pub(crate) struct Stage {
     origin: Nginx,
+    pub(crate) busy: Busy,
     binaries: Binaries,
     pub(crate) cores: Cores,
     pub(crate) certificate: Certificate,
@@ -58,8 +60,10 @@ impl Stage {
             true => Some(version(Command::new("haproxy").arg("-v"))?),
             false => None,
         };
+        let origin = origin(&binaries.stock, &bodies)?;
         Ok(Self {
-            origin: origin(&binaries.stock, &bodies)?,
+            busy: Busy::of(&origin),
+            origin,
             certificate: Certificate::create(dir.path())?,
             binaries,
             cores,
@@ -111,6 +115,7 @@ fn create_bodies(dir: &Path) -> Result<()> {
 fn origin(binary: &Path, bodies: &Path) -> Result<Nginx> {
     Nginx::start(binary, |conf| {
         conf.log_level = "error";
+        conf.events = "worker_connections 4096;".to_owned();
         conf.http = "
             sendfile on;
             tcp_nopush on;
@@ -119,6 +124,7 @@ fn origin(binary: &Path, bodies: &Path) -> Result<Nginx> {
             keepalive_requests 100000000;
         "
         .to_owned();
+        conf.http += &busy::directives();
         conf.server = format!("root {};\n", bodies.display());
         conf.listen("");
     })

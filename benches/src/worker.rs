@@ -55,6 +55,13 @@ impl Worker {
             .ok_or_else(|| Error::other(format!("VmHWM is {peak:?}")))
     }
 
+    /// The bytes it has ever had the kernel write to disk, now or later; none where
+    /// that is not told.
+    pub(crate) fn written(self) -> Option<u64> {
+        let written = line(&format!("/proc/{}/io", self.0), "write_bytes").ok()?;
+        written.trim().parse().ok()
+    }
+
     /// The system calls that it makes meanwhile; none where it cannot be
     /// traced.
     pub(crate) fn calls(self, meanwhile: impl FnOnce() -> Result<()>) -> Result<Option<Calls>> {

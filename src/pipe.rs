@@ -23,9 +23,12 @@ pub(crate) fn run(p: Pipe<'_>, write: bool) -> Result<(), Abort> {
     result
 }
 
-/// Sends first if `write` is set. Then reads and sends in turn, as long as a read
-/// brings something to send, or nothing can be received until something is sent.
-fn turn(p: Pipe<'_>, mut write: bool) -> Result<(), Abort> {
+/// Sends first if `write` is set, or if upstream has been given up: then no read makes the
+/// pipe send. Then reads and sends in turn, as long as a read brings something to send, or
+/// nothing can be received until something is sent.
+fn turn(p: Pipe<'_>, write: bool) -> Result<(), Abort> {
+    let mut write = write || linger::reason(p).is_some();
+
     loop {
         if write {
             p.log().set_action(c"sending to client");

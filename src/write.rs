@@ -64,7 +64,8 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Sent, Abort> {
         );
 
         if batch.first.is_none() {
-            let follows_up = stream::follows_up(p) || linger::follows_up(p);
+            let follows_up =
+                stream::follows_up(p) || linger::follows_up(p) || memory::follows_up(p);
 
             if !batch.flush && (flushes > 0 || !follows_up) {
                 return Ok(Sent::Done);

@@ -43,6 +43,9 @@ const PROCESSES: usize = 32;
 /// What nginx's clock shows first; not zero, as no real one does.
 const START: Duration = Duration::from_secs(1000);
 
+/// No test needs so much time: something never ends.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 /// One process of nginx, as virtual.c has it.
 #[repr(C)]
 struct Process {
@@ -143,6 +146,9 @@ impl VirtualTime {
     /// is to do.
     pub fn advance(&self, by: Duration) -> Result<()> {
         self.settle()?;
+        if self.passed() > LONGEST {
+            return Err(Error::other("what is waited for does not come"));
+        }
         let mut left = milliseconds(by);
         while left > 0 {
             let step = self.next_timer().min(left);

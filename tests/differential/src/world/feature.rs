@@ -84,6 +84,8 @@ pub(super) struct Extra {
     /// after upstream was given up.
     pub(super) call_from: usize,
     pub(super) lacks_memory: bool,
+    /// Whether the client took data before this call.
+    pub(super) was_ready: bool,
     /// In this call, the input filter was run, and the output told to flush last.
     pub(super) has_passed: bool,
     pub(super) has_flushed: bool,
@@ -220,6 +222,7 @@ impl Extra {
                 had_failed: false,
                 call_from: 0,
                 lacks_memory: false,
+                was_ready: false,
                 has_passed: false,
                 has_flushed: false,
                 makes_flush: false,
@@ -569,6 +572,29 @@ impl World {
         self.extra.is_stream && self.config.has_state
     }
 
+    /// Whether the output is called for what it holds, although nothing new is sent.
+    fn follows_up(&self) -> bool {
+        self.carries_stream() || self.may_lend()
+    }
+
+    /// What the output holds is sent as soon as the client takes it, and does not wait
+    /// for upstream.
+    pub(super) fn check_sends_on(&mut self, has_written: bool) {
+        let is_asked = has_written || self.lingers();
+        let has_asked = self.trace[self.extra.call_from..]
+            .iter()
+            .any(|event| matches!(event, Event::OutputFilter { .. }));
+        let p = &self.pipe;
+        // What a thread writes comes next, and the result of that wakes the pipe.
+        let is_next = p.writing.is_null();
+        let is_held = is_next && !p.busy.is_null() && !self.client.holds_nothing();
+        let may_send = self.extra.was_ready && self.client_is_ready() && p.downstream_error() == 0;
+
+        if self.follows_up() && is_asked && is_held && may_send && !has_asked {
+            self.wrong("what the output holds waits, and the client takes it");
+        }
+    }
+
     /// The input filter is about to get a raw buffer. Nothing but a stream makes
     /// the pipe pass on one that is neither full nor the last.
     pub(super) fn check_passed(&mut self, raw: *mut n::ngx_buf_t) {
@@ -613,7 +639,7 @@ impl World {
             self.extra.kept_back = false;
             self.extra.is_only_flushed = false;
             let may_flush = self.config.busy_size > 0 && self.busy_bytes() >= self.config.busy_size;
-            if self.carries_stream() && !may_flush {
+            if self.follows_up() && !may_flush {
                 self.act();
             }
             return;
@@ -673,7 +699,7 @@ impl World {
 
     /// What was sent is about to be sorted from what is busy.
     pub(super) fn note_sorted(&mut self) {
-        if self.carries_stream() && !matches!(self.trace.last(), Some(Event::OutputFilter { .. })) {
+        if self.follows_up() && !matches!(self.trace.last(), Some(Event::OutputFilter { .. })) {
             self.act();
         }
     }

@@ -34,6 +34,7 @@ impl World {
     /// After a call that went well, in which the pipe has moved what it could.
     pub(super) fn check_moved(&mut self, has_written: bool) {
         self.check_goes_on(has_written);
+        self.check_sends_on(has_written);
         self.check_stream(has_written);
         self.check_flushed();
         self.check_seen_end();

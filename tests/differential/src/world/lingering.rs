@@ -9,6 +9,7 @@ impl World {
     /// Before a call.
     pub(super) fn note_lingering(&mut self) {
         self.extra.was_given_up = self.lingers();
+        self.extra.was_ready = self.client_is_ready();
         self.extra.had_failed = self.pipe.downstream_error() != 0;
         self.extra.call_from = self.trace.len();
         self.extra.has_passed = false;

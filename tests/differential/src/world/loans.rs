@@ -72,6 +72,12 @@ impl World {
         }
     }
 
+    /// Whether the worker may lend memory to the pipe.
+    pub(super) fn may_lend(&self) -> bool {
+        let has_memory = self.config.has_state && self.extra.settings.memory > 0;
+        has_memory && !self.config.single_buf && !is_limited(self)
+    }
+
     /// When a loan has been taken: the worker has as much memory, and the pipe may use it.
     fn check_loan(&mut self) {
         let memory = self.extra.settings.memory as i64;

@@ -6,13 +6,13 @@ mod peer;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{Error, Result};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Error, ErrorKind, Result};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pipe_tests::peers::openssl::Certificate;
-use pipe_tests::server::{Conf, Nginx, loopback};
+use pipe_tests::server::{Conf, Nginx, loopback, wait};
 use pipe_tests::time::VirtualTime;
 use pipe_tests::upstream::{Point, Protocol, Reply};
 
@@ -154,7 +154,7 @@ impl Stage {
 
     /// Upstream's end of the next connection, the request on which has come.
     pub fn upstream(&self) -> Result<Peer> {
-        let (stream, _) = self.stage.upstream.accept()?;
+        let stream = self.accept()?;
         let mut peer = match self.setup.tls {
             true => Peer::tls_server(stream, &self.certificate)?,
             false => Peer::plain(stream)?,
@@ -163,6 +163,18 @@ impl Stage {
             self.time.settle()?;
         }
         Ok(peer)
+    }
+
+    fn accept(&self) -> Result<TcpStream> {
+        let listener = &self.stage.upstream;
+        let mut accepted = Err(Error::other("nginx does not connect"));
+        listener.set_nonblocking(true)?;
+        wait(|| {
+            accepted = listener.accept();
+            !matches!(&accepted, Err(error) if error.kind() == ErrorKind::WouldBlock)
+        });
+        let (stream, _) = accepted?;
+        Ok(stream)
     }
 
     /// The same, with an answer ready: its header is sent, and so many bytes of

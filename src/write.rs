@@ -64,10 +64,7 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Sent, Abort> {
         );
 
         if batch.first.is_none() {
-            let follows_up =
-                stream::follows_up(p) || linger::follows_up(p) || memory::follows_up(p);
-
-            if !batch.flush && (flushes > 0 || !follows_up) {
+            if !batch.flush && (flushes > 0 || !follows_up(p)) {
                 return Ok(Sent::Done);
             }
 
@@ -96,6 +93,14 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Sent, Abort> {
         recycle(p, sent)?;
         extensions::after_output(p, batch.bytes, batch.exceeds_busy_size);
     }
+}
+
+/// Whether the output is called without new data, because it holds something back that
+/// the client takes now. (nginx: no.)
+fn follows_up(p: Pipe<'_>) -> bool {
+    let is_held = p.busy().is_some() || p.downstream().buffered();
+
+    is_held && (stream::follows_up(p) || linger::follows_up(p) || memory::follows_up(p))
 }
 
 /// Calls the output filter with a chain that has `bytes` of the body, or without a

@@ -102,10 +102,10 @@ pub(crate) fn is_incomplete(p: Pipe<'_>) -> bool {
     !(p.upstream_done() || (p.upstream_eof() && p.length() == -1))
 }
 
-/// Whether to follow up: after upstream was given up, no new data makes the output send
-/// what it holds.
+/// Whether what the output holds is sent on without new data: after upstream was given
+/// up, no new data comes.
 pub(crate) fn follows_up(p: Pipe<'_>) -> bool {
-    p.busy().is_some() && reason(p).is_some()
+    reason(p).is_some()
 }
 
 /// Whether to flush the output at the end of a turn: after upstream was given up and

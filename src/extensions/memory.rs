@@ -273,11 +273,11 @@ pub(crate) fn waits_to_be_sent(p: Pipe<'_>) -> bool {
     chain.is_some() && p.client_ready() && p.state().is_some_and(has_loans)
 }
 
-/// Whether to follow up: the output still holds a part of the last batch. What was
-/// received into a loan may all be in the file, where nginx would have kept some of it in
-/// its own buffers; then nothing new makes the output send on. (nginx: no.)
+/// Whether what the output holds is sent on without new data. What was received into a loan
+/// may all be in the file, where nginx would have kept some of it in its own buffers; then
+/// nothing new comes before upstream sends more. (nginx: no.)
 pub(crate) fn follows_up(p: Pipe<'_>) -> bool {
-    p.busy().is_some() && state(p).is_some()
+    state(p).is_some()
 }
 
 /// Whether the buffer is a part, or a shadow of a part.

@@ -86,9 +86,9 @@ pub(crate) fn before_output<'p>(p: Pipe<'p>, last: Option<Link<'p>>) {
     }
 }
 
-/// Whether to follow up: a part of the last batch is still in `busy`. (nginx: no.)
+/// Whether what the output holds is sent on without new data. (nginx: no.)
 pub(crate) fn follows_up(p: Pipe<'_>) -> bool {
-    p.busy().is_some() && state(p).is_some()
+    state(p).is_some()
 }
 
 /// Whether the response is live: it has no end, like the pictures of a camera. Data

@@ -28,6 +28,9 @@ handle! {
     value recv_chain: RecvChain => recv_chain_function;
     /// The kernel may send from a file to this connection, sendfile(2).
     flag sendfile: (sendfile_raw, set_sendfile_raw) => sendfile;
+    /// Data for this connection waits in nginx's output, TLS or HTTP/2, until the
+    /// connection takes more.
+    flag buffered: (buffered_raw, set_buffered_raw) => buffered;
 }
 
 /// The address in `data`; the pipe only compares it.

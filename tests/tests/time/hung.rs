@@ -8,7 +8,7 @@ use std::time::Duration;
 use pipe_tests::upstream::{Framing, Point, Protocol, Reply};
 use pipe_tests::{Binaries, binaries};
 
-use crate::pace::{PAGE, PATH, Setup, Speech, Stage, TOO_LONG};
+use crate::pace::{PAGE, PATH, STREAM, Setup, Speech, Stage, TOO_LONG};
 
 /// What comes before upstream hangs: more than sockets hold.
 const SENT: usize = 300_000;
@@ -138,6 +138,33 @@ fn and_however_it_is_framed() -> Result<()> {
         };
         is_whole(&setup, PATH, &Framing::Length)?;
     }
+    Ok(())
+}
+
+/// How much of what upstream has sent comes to a client while upstream pauses.
+fn pause(binary: &Path) -> Result<Option<usize>> {
+    let mut reply = Reply::random(1, 2 * SENT);
+    reply.stop = Some(Point::Body(SENT));
+    let stage = Stage::start(binary, &setup(Speech::Http1, "@_read_timeout 1h;"))?;
+    let mut client = stage.client(PATH)?;
+    let upstream = stage.upstream_sends(&reply, usize::MAX)?;
+    for _ in 0..2 * SENT / SIP {
+        client.take(SIP)?;
+        stage.time.advance(SOME_TIME)?;
+    }
+    let received = client.received(STREAM);
+    drop((upstream, client));
+    stage.time.settle()?;
+    stage.stop()?;
+    Ok(received)
+}
+
+#[test]
+fn nor_does_it_wait_while_upstream_pauses() -> Result<()> {
+    let Binaries { stock, ours } = binaries()?;
+    let stock = pause(&stock)?;
+    assert!(stock < Some(SENT), "{stock:?}");
+    assert_eq!(pause(&ours)?, Some(SENT));
     Ok(())
 }
 

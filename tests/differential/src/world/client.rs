@@ -59,6 +59,8 @@ pub(super) unsafe extern "C" fn output_filter(
         true => w.fail_to_take(chain),
         false => w.take(chain),
     };
+    w.downstream
+        .set_buffered((!w.client.holds_nothing()).into());
     // nginx's pipe is made to ask for the rest after it has looked at the connections.
     if !chain.is_null() || !w.is_finished() {
         w.change_around();

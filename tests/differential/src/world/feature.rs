@@ -587,7 +587,7 @@ impl World {
         let p = &self.pipe;
         // What a thread writes comes next, and the result of that wakes the pipe.
         let is_next = p.writing.is_null();
-        let is_held = is_next && !p.busy.is_null() && !self.client.holds_nothing();
+        let is_held = is_next && !self.client.holds_nothing();
         let may_send = self.extra.was_ready && self.client_is_ready() && p.downstream_error() == 0;
 
         if self.follows_up() && is_asked && is_held && may_send && !has_asked {

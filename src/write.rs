@@ -38,6 +38,7 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Sent, Abort> {
     }
 
     let mut flushes: u32 = 0;
+    let mut has_given = false;
 
     loop {
         if p.downstream_error() {
@@ -64,7 +65,7 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Sent, Abort> {
         );
 
         if batch.first.is_none() {
-            if !batch.flush && (flushes > 0 || !follows_up(p)) {
+            if !batch.flush && (flushes > 0 || !follows_up(p, has_given)) {
                 return Ok(Sent::Done);
             }
 
@@ -75,6 +76,8 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Sent, Abort> {
         }
 
         let is_due = batch.is_due(p);
+
+        has_given |= batch.first.is_some();
 
         let result = match is_due {
             true => {
@@ -96,11 +99,13 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Sent, Abort> {
 }
 
 /// Whether the output is called without new data, because it holds something back that
-/// the client takes now. (nginx: no.)
-fn follows_up(p: Pipe<'_>) -> bool {
+/// the client takes now. (nginx: no.) What the output has just been given may stay there:
+/// TLS makes a whole record of that and of what comes next.
+fn follows_up(p: Pipe<'_>, has_given: bool) -> bool {
     let is_held = p.busy().is_some() || p.downstream().buffered();
+    let is_old = !has_given && memory::follows_up(p);
 
-    is_held && (stream::follows_up(p) || linger::follows_up(p) || memory::follows_up(p))
+    is_held && (stream::follows_up(p) || linger::follows_up(p) || is_old)
 }
 
 /// Calls the output filter with a chain that has `bytes` of the body, or without a

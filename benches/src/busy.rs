@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{Error, Result};
 use std::path::PathBuf;
 
-use pipe_tests::server::Nginx;
+use pipe_tests::server::{Conf, Nginx};
 
 /// A request with this header is noted; the others cost upstream no time.
 pub(crate) const HEADER: &str = "X-Noted";
@@ -14,9 +14,10 @@ pub(crate) const HEADER: &str = "X-Noted";
 const FILE: &str = "busy.log";
 
 /// Has upstream, an nginx, note the time of each response.
-pub(crate) fn directives() -> String {
+pub(crate) fn configure(conf: &mut Conf) {
     let variable = HEADER.to_ascii_lowercase().replace('-', "_");
-    format!("log_format busy $request_time;\naccess_log {FILE} busy if=$http_{variable};\n")
+    conf.http += "log_format busy $request_time;\n";
+    conf.server += &format!("access_log {FILE} busy if=$http_{variable};\n");
 }
 
 /// What upstream has noted.

@@ -290,9 +290,9 @@ defaults
     timeout server 1m
     http-reuse always
     {splice}
-    {note}
 frontend front
     bind {address} {certificate} {protocol}
+    {note}
     {choose}
     default_backend back
 backend back

@@ -124,8 +124,8 @@ fn origin(binary: &Path, bodies: &Path) -> Result<Nginx> {
             keepalive_requests 100000000;
         "
         .to_owned();
-        conf.http += &busy::directives();
         conf.server = format!("root {};\n", bodies.display());
+        busy::configure(conf);
         conf.listen("");
     })
 }

@@ -19,9 +19,6 @@ use super::worker::Worker;
 /// The name of the cache's folder.
 const CACHE: &str = "cache";
 
-/// The most clients of HAProxy, unless a family has more.
-const CONNECTIONS: u64 = 1000;
-
 /// The small body.
 pub(crate) const SMALL_BODY: &str = "1k";
 
@@ -281,7 +278,7 @@ fn haproxy_conf(
     Ok(format!(
         "global
     nbthread 1
-    maxconn {}
+    maxconn 1000
     {tune}
 defaults
     mode http
@@ -298,7 +295,6 @@ frontend front
 backend back
     server origin {}
 {small}",
-        CONNECTIONS.max(family.clients + 1),
         setup.upstream
     ))
 }

@@ -103,9 +103,11 @@ pub(crate) fn write_to_downstream(p: Pipe<'_>) -> Result<Sent, Abort> {
 /// TLS makes a whole record of that and of what comes next.
 fn follows_up(p: Pipe<'_>, has_given: bool) -> bool {
     let is_held = p.busy().is_some() || p.downstream().buffered();
-    let is_old = !has_given && memory::follows_up(p);
 
-    is_held && (stream::follows_up(p) || linger::follows_up(p) || is_old)
+    is_held
+        && (stream::follows_up(p)
+            || linger::reason(p).is_some()
+            || (!has_given && memory::follows_up(p)))
 }
 
 /// Calls the output filter with a chain that has `bytes` of the body, or without a

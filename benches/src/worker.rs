@@ -59,7 +59,7 @@ impl Worker {
     /// that is not told.
     pub(crate) fn written(self) -> Option<u64> {
         let written = line(&format!("/proc/{}/io", self.0), "write_bytes").ok()?;
-        written.trim().parse().ok()
+        written.parse().ok()
     }
 
     /// The system calls that it makes meanwhile; none where it cannot be

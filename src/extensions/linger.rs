@@ -102,12 +102,6 @@ pub(crate) fn is_incomplete(p: Pipe<'_>) -> bool {
     !(p.upstream_done() || (p.upstream_eof() && p.length() == -1))
 }
 
-/// Whether what the output holds is sent on without new data: after upstream was given
-/// up, no new data comes.
-pub(crate) fn follows_up(p: Pipe<'_>) -> bool {
-    reason(p).is_some()
-}
-
 /// Whether to flush the output at the end of a turn: after upstream was given up and
 /// the output has been given everything, no filter may keep anything back. (nginx
 /// flushes when the last bytes have told of the end.)

@@ -8,7 +8,7 @@
 //! | pipe | `turns::start` | the turn runs | the pipe waits until other pipes of the worker have moved |
 //! | pipe | `start_turn`, `end_turn` | nothing | counts, notes what is on disk and lent, forgets the client's room, notes `r->aio` |
 //! | pipe | `stream::owes_flush` | no | a stream's output keeps nothing back |
-//! | pipe | `linger::reason` | no turn sends first unless the client is ready | each turn does after upstream is given up |
+//! | pipe | `linger::reason` | a turn sends first if it is told to | after upstream is given up, each turn does |
 //! | pipe | `linger::owes_flush`, `linger::end` | the response ends at once | after upstream is given up, the client gets the rest first |
 //! | pipe | `timeouts::state`, `timeouts::time_upstream`, `timeouts::time_client` | each turn restarts both timers | each side's progress restarts its own |
 //! | read | `linger::start`, `linger::reason`, `linger::keep_no_more` | the response ends | nothing more is read |
@@ -33,7 +33,7 @@
 //! | spill | `fallback::go_on_without_disk` | the response ends | goes on in memory |
 //! | write | `busy::bytes`, `busy::sort` | walks `busy` | keeps the end and the size of `busy` |
 //! | write | `wide::busy_limit`, `memory::is_part` | the busy size | a wide batch is as large as the client's room; a part is sent as a whole |
-//! | write | `stream::follows_up`, `linger::follows_up`, `memory::follows_up` | no | the output is called again without new data |
+//! | write | `stream::follows_up`, `linger::reason`, `memory::follows_up` | no | the output is called again without new data |
 //! | write | `stream::before_output`, `stream::note_flush`, `counts::before_output`, `after_output` | nothing | marks the last of a stream's data to be flushed; counts, notes how much of the client's room is used |
 //! | write | `segments::done` | nothing | closes segments that have been sent |
 //! | write | `linger::is_cut`, `linger::is_incomplete` | the last bytes may be postponed | the last bytes of a response that is cut are not postponed |

@@ -590,7 +590,9 @@ impl World {
         let is_held = is_next && !self.client.holds_nothing();
         let may_send = self.extra.was_ready && self.client_is_ready() && p.downstream_error() == 0;
 
-        if self.follows_up() && is_asked && is_held && may_send && !has_asked {
+        let follows_up = self.follows_up() || self.lingers();
+
+        if follows_up && is_asked && is_held && may_send && !has_asked {
             self.wrong("what the output holds waits, and the client takes it");
         }
     }

@@ -160,6 +160,9 @@ impl Stage {
             false => Peer::plain(stream)?,
         };
         while peer.take(usize::MAX)?.is_empty() {
+            if !peer.is_open() {
+                return Err(Error::other("nginx closes without a request"));
+            }
             self.time.settle()?;
         }
         Ok(peer)

@@ -16,7 +16,15 @@
 //!
 //! The queue is served after the events of each cycle, so whatever has come in meanwhile
 //! goes first. At least one pipe is served in each cycle, and each turn receives at
-//! least once. An event that is `ready` has no timer, so for a side that has done its part
+//! least once.
+//!
+//! Each change from one pipe to another costs: the peers of the one fall asleep, those of
+//! the other are woken, and the data in their sockets is no longer in the processor's
+//! cache. So a pipe that carries *bulk* (it has moved much more than its credit, and always
+//! has more) has several turns in a row before it goes to the end of the queue, as long as
+//! all that wait carry bulk. In between, each cycle's events go first as ever.
+//!
+//! An event that is `ready` has no timer, so for a side that has done its part
 //! time in the queue is no time-out. A worker that is to exit does so when no timer is
 //! left, so the event that serves the queue has one.
 
@@ -39,8 +47,18 @@ const CREDIT_TIME: u64 = 64;
 const LEAST: u64 = CREDIT / 4;
 
 /// The most bytes of credit that a pipe can have used, which are more than the pipe has:
-/// so a large response that becomes slow waits for a second at most as before.
-const DEBT: u64 = 16 * CREDIT;
+/// so a large response that becomes slow waits for a second at most as before. A pipe that
+/// has used less does not carry bulk.
+const DEBT: u64 = if cfg!(feature = "std") { 4 } else { 16 } * CREDIT;
+
+/// The most turns in a row that a pipe has, and the part of them that a pipe needs to carry
+/// bulk.
+const IN_ROW: usize = 8;
+const PART_OF_ROW: usize = 4;
+
+/// Within how many turns all that wait have had theirs, if one turn each is not more. With
+/// half a millisecond for a turn, that is an eighth of a second.
+const ROUND: usize = if cfg!(feature = "std") { 16 } else { 256 };
 
 /// The state of a pipe whose turns are limited. (nginx: none are.)
 fn state<'p>(p: Pipe<'p>) -> Option<&'p State<'p>> {
@@ -58,6 +76,7 @@ pub(crate) fn start(p: Pipe<'_>, write: bool) -> Option<bool> {
     let write = turns.owes_write.get() || write;
     let is_served = turns.is_served.replace(false);
 
+    turns.was_served.set(is_served);
     grow_credit(state);
 
     if !is_served && may_wait(p, state) && has_to_wait(state) {
@@ -195,15 +214,21 @@ pub(crate) fn end(p: Pipe<'_>, result: Result<(), Abort>) {
     let worker = worker();
     let is_cut = state.turns.is_cut.replace(false);
 
+    let waits = is_cut && result.is_ok() && goes_on(p);
+
     if state.turns.is_running.replace(false) {
         worker
             .moved
             .set(worker.moved.get().saturating_add(moved_in_turn(state)));
+        note_bulk(worker, state, waits);
     }
 
-    match is_cut && result.is_ok() && goes_on(p) {
+    match waits {
         true => wait(worker, state),
-        false => leave(state),
+        false => {
+            state.turns.in_row.set(0);
+            leave(state);
+        }
     }
 
     worker.call_at_end(match worker.waiting.is_empty() {
@@ -219,15 +244,58 @@ fn goes_on(p: Pipe<'_>) -> bool {
     has_client && !p.upstream_finished() && linger::reason(p).is_none()
 }
 
-/// Puts the pipe at the end of the queue, unless the pipe is in the queue.
+/// Puts the pipe in the queue, unless the pipe is in the queue: at the end, or before all
+/// others if the pipe comes from the queue and the next turn is the pipe's, too.
 fn wait(worker: &Worker, state: &State<'_>) {
     let turns = &state.turns;
 
-    if !turns.place.is_taken() {
-        state.counts.cut_turns.add(1_u64);
-        turns.since.set(clock());
-        worker.waiting.push(state);
+    if turns.place.is_taken() {
+        return;
     }
+
+    let is_bulk = turns.is_bulk.get();
+    let in_row = turns.in_row.get().saturating_add(1);
+    let has_next = turns.was_served.get() && is_bulk && in_row < most_in_row(worker);
+
+    match has_next {
+        true => worker.waiting.push_first(state),
+        false => worker.waiting.push(state),
+    }
+
+    turns.in_row.set(if has_next { in_row } else { 0 });
+    turns.waits_as_bulk.set(is_bulk);
+    update(&worker.waiting_bulk, |bulk| {
+        bulk.saturating_add(is_bulk.into())
+    });
+    turns.since.set(clock());
+    state.counts.cut_turns.add(1_u64);
+}
+
+/// Notes at the end of a turn whether the pipe carries bulk: whether the pipe has used all
+/// credit that there is, and has more to move after this turn, or had for at least a quarter
+/// of the turns that the pipe may have in a row. So a pipe whose client takes only a little at
+/// once does not wait behind the turns in a row of others.
+fn note_bulk(worker: &Worker, state: &State<'_>, has_more: bool) {
+    let turns = &state.turns;
+    let in_row = turns.in_row.get().saturating_mul(PART_OF_ROW);
+    let is_much = has_more || in_row >= most_in_row(worker);
+
+    turns.is_bulk.set(is_much && turns.used.get() == DEBT);
+}
+
+/// How many turns in a row a pipe may have that carries bulk.
+fn most_in_row(worker: &Worker) -> usize {
+    let waiting = worker.waiting.count.get();
+
+    match waiting == worker.waiting_bulk.get() {
+        true => turns_of_round(waiting.saturating_add(1)),
+        false => 1,
+    }
+}
+
+/// How many turns each of so many pipes has in a round.
+fn turns_of_round(pipes: usize) -> usize {
+    ROUND.checked_div(pipes).unwrap_or(0).clamp(1, IN_ROW)
 }
 
 /// Takes the pipe out of the queue, if it is there: when the pipe is served, has nothing
@@ -236,8 +304,13 @@ pub(crate) fn leave(state: &State<'_>) {
     if state.turns.place.is_taken() {
         let waited = clock().wrapping_sub(state.turns.since.get());
 
+        let was_bulk = state.turns.waits_as_bulk.get();
+
         state.counts.queue_time.add(waited as u64);
         worker().waiting.remove(state);
+        update(&worker().waiting_bulk, |bulk| {
+            bulk.saturating_sub(was_bulk.into())
+        });
     }
 }
 
@@ -283,13 +356,21 @@ fn serve(worker: &Worker) {
 
 #[cfg(test)]
 mod tests {
-    use super::{CREDIT, CREDIT_TIME, DEBT, used_after};
+    use super::{CREDIT, CREDIT_TIME, DEBT, IN_ROW, ROUND, turns_of_round, used_after};
 
     #[test]
     fn credit_grows_with_time() {
         assert_eq!(used_after(CREDIT, 0), CREDIT);
         assert_eq!(used_after(CREDIT, CREDIT_TIME / 2), CREDIT / 2);
         assert_eq!(used_after(CREDIT, CREDIT_TIME), 0);
+    }
+
+    #[test]
+    fn a_few_have_several_turns_in_a_row_and_many_one_each() {
+        assert_eq!(turns_of_round(1), IN_ROW);
+        assert_eq!(turns_of_round(ROUND / 4), 4);
+        assert_eq!(turns_of_round(ROUND), 1);
+        assert_eq!(turns_of_round(usize::MAX), 1);
     }
 
     #[test]

@@ -10,10 +10,12 @@ use core::ptr::{self, null};
 use super::bindings;
 use super::state::{State, StatePointer};
 
-/// Pipes that wait for their turn, in the order in which they came.
+/// Pipes that wait for their turn, in the order in which they are served.
 pub(crate) struct Queue {
     first: Cell<StatePointer>,
     last: Cell<StatePointer>,
+    /// How many pipes wait.
+    pub(crate) count: Cell<usize>,
 }
 
 impl Queue {
@@ -21,6 +23,7 @@ impl Queue {
         Self {
             first: Cell::new(null()),
             last: Cell::new(null()),
+            count: Cell::new(0),
         }
     }
 
@@ -30,13 +33,24 @@ impl Queue {
 
     /// Puts a state that is not in the queue at the end of the queue.
     pub(crate) fn push(&self, state: &State<'_>) {
-        let this: StatePointer = ptr::from_ref(state).cast();
-        let last = self.last.replace(this);
+        self.insert(state, self.last.get(), null());
+    }
 
-        state.turns.place.is_taken.set(true);
-        state.turns.place.before.set(last);
-        state.turns.place.behind.set(null());
-        self.cell_behind(last).set(this);
+    /// Puts a state that is not in the queue before all others.
+    pub(crate) fn push_first(&self, state: &State<'_>) {
+        self.insert(state, null(), self.first.get());
+    }
+
+    fn insert(&self, state: &State<'_>, before: StatePointer, behind: StatePointer) {
+        let this: StatePointer = ptr::from_ref(state).cast();
+        let place = &state.turns.place;
+
+        place.is_taken.set(true);
+        place.before.set(before);
+        place.behind.set(behind);
+        self.cell_behind(before).set(this);
+        self.cell_before(behind).set(this);
+        self.count.set(self.count.get().saturating_add(1));
     }
 
     /// Takes a state out of the queue. Does nothing if the state is not in the queue.
@@ -51,6 +65,7 @@ impl Queue {
 
         self.cell_behind(before).set(behind);
         self.cell_before(behind).set(before);
+        self.count.set(self.count.get().saturating_sub(1));
     }
 
     /// Has nginx run the pipe of the first state, out of the queue by now, if `may` says

@@ -369,10 +369,18 @@ pub(crate) struct Turns {
     pub(crate) used: Cell<u64>,
     /// When credit was last given back, in milliseconds by [`clock`].
     pub(crate) grown: Cell<ngx_msec_t>,
+    /// The pipe carries bulk.
+    pub(crate) is_bulk: Cell<bool>,
+    /// The pipe is counted in `waiting_bulk`: it carried bulk when it was put in the queue.
+    pub(crate) waits_as_bulk: Cell<bool>,
+    /// How many turns in a row the pipe has had, while others waited behind it.
+    pub(crate) in_row: Cell<usize>,
     /// More could be moved in this turn.
     pub(crate) is_cut: Cell<bool>,
-    /// The next turn is that for which the pipe has waited.
+    /// The next turn is that for which the pipe has waited in the queue.
     pub(crate) is_served: Cell<bool>,
+    /// This turn is that for which the pipe has waited in the queue.
+    pub(crate) was_served: Cell<bool>,
     /// The pipe was told to send first, and has not run since.
     pub(crate) owes_write: Cell<bool>,
 }
@@ -430,8 +438,12 @@ impl<'p> State<'p> {
                 has_received: Cell::new(false),
                 used: Cell::new(0),
                 grown: Cell::new(clock()),
+                is_bulk: Cell::new(false),
+                waits_as_bulk: Cell::new(false),
+                in_row: Cell::new(0),
                 is_cut: Cell::new(false),
                 is_served: Cell::new(false),
+                was_served: Cell::new(false),
                 owes_write: Cell::new(false),
             },
             wide: Wide::default(),

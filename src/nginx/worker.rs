@@ -30,6 +30,8 @@ pub(crate) struct Worker {
     pub(crate) moved: Cell<u64>,
     /// The pipes that wait for their turn.
     pub(crate) waiting: Queue,
+    /// How many of these pipes carried bulk when they began to wait.
+    pub(crate) waiting_bulk: Cell<usize>,
     /// The cycle at whose end nginx calls the library; `None` if nginx does not.
     pub(crate) last_cycle: Cell<Option<Cycle>>,
 }
@@ -56,6 +58,7 @@ static WORKER: Worker = Worker {
     lane: Cell::new(0),
     moved: Cell::new(0),
     waiting: Queue::new(),
+    waiting_bulk: Cell::new(0),
     last_cycle: Cell::new(None),
 };
 

@@ -167,6 +167,9 @@ impl Config {
 /// Bytes of a response that is long for the harness.
 const LONG: u64 = 400;
 
+/// Bytes of a response that can carry bulk.
+const BULK: u64 = 2000;
+
 impl Config {
     /// Room for some temporary files, and in half of the cases a long response that
     /// may have several, which threads write or do not.
@@ -188,8 +191,17 @@ impl Config {
 
     /// Makes the response long.
     pub fn be_long(&mut self) {
+        self.have_at_least(LONG);
+    }
+
+    /// Makes the response so long that it carries bulk.
+    pub fn be_bulk(&mut self) {
+        self.have_at_least(BULK);
+    }
+
+    fn have_at_least(&mut self, bytes: u64) {
         let has_all = self.length == self.stream as i64;
-        self.stream = self.stream.max(LONG);
+        self.stream = self.stream.max(bytes);
         if has_all {
             self.length = self.stream as i64;
         }

@@ -8,8 +8,9 @@ use crate::feature::Feature;
 use crate::schedule::{Clock, Run, is_wrong};
 use crate::world::{Side, begin_cycle, end_cycle, start_worker};
 
-/// The most cycles of events.
+/// The most cycles of events; and where much comes in little time.
 const CYCLES: u64 = 120;
+const HURRIED: u64 = 600;
 
 /// How many events before a fault are worth reading.
 const CONTEXT: usize = 16;
@@ -30,6 +31,8 @@ impl fmt::Display for Fault {
 pub struct Summary {
     /// How many times somebody had to wait.
     pub waits: u64,
+    /// How many times somebody had the next turn though others waited.
+    pub returns: u64,
 }
 
 struct Member {
@@ -38,19 +41,25 @@ struct Member {
 }
 
 impl Member {
-    fn choose(choices: &mut Choices) -> Self {
+    fn choose(choices: &mut Choices, is_hurried: bool) -> Self {
         let mut config = Config::choose(choices);
         config.has_state = true;
-        config.steps = choices.between(40, CYCLES);
+        config.steps = match is_hurried {
+            // Little may be moved in a cycle.
+            true => choices.between(CYCLES, HURRIED) / 5 * 5,
+            false => choices.between(40, CYCLES),
+        };
         config.feature = Some(match choices.one_in(2) {
             true => Feature::Together,
             false => Feature::Turns,
         });
         // So that many have to wait.
-        if !choices.one_in(4) {
+        if is_hurried {
+            config.be_bulk();
+        } else if !choices.one_in(4) {
             config.be_long();
         }
-        if !choices.one_in(4) {
+        if is_hurried || !choices.one_in(4) {
             config.faults = 0;
             config.failing = None;
             config.limit_rate = 0;
@@ -79,13 +88,17 @@ pub fn run(seed: u64) -> Result<Summary, Fault> {
     start_worker();
     let mut clock = Clock::start();
     let count = choices.between(2, 6);
-    let mut members: Vec<_> = (0..count).map(|_| Member::choose(&mut choices)).collect();
+    // In little time, so much comes that some carry bulk.
+    let is_hurried = choices.one_in(6);
+    let mut members: Vec<_> = (0..count)
+        .map(|_| Member::choose(&mut choices, is_hurried))
+        .collect();
     let mut summary = Summary::default();
     // A worker may quit at any time, and its requests end in any order.
-    let cycles = choices.between(1, CYCLES);
+    let cycles = choices.between(1, if is_hurried { HURRIED } else { CYCLES });
 
     for _ in 0..cycles {
-        if choices.one_in(4) {
+        if choices.one_in(if is_hurried { 40 } else { 4 }) {
             clock.advance(&mut choices);
             clock.set();
         }
@@ -107,6 +120,7 @@ pub fn run(seed: u64) -> Result<Summary, Fault> {
         let at = choices.below(members.len() as u64) as usize;
         let mut member = members.swap_remove(at);
         summary.waits += member.run.waits();
+        summary.returns += member.run.returns();
         member.run.end();
         if let Some(fault) = member.fault() {
             return Err(fault);

@@ -231,15 +231,18 @@ fn alone(seed: u64, count: u64) -> Result<()> {
 }
 
 fn crowds(seed: u64, count: u64) -> Result<()> {
-    let mut waits = 0;
+    let (mut waits, mut returns) = (0, 0);
     for seed in seed..seed + count {
         let summary = crowd::run(seed).map_err(|fault| format!("seed {seed}: {fault}"))?;
         waits += summary.waits;
+        returns += summary.returns;
     }
-    if waits == 0 {
+    if waits == 0 || returns == 0 {
         return Err("nobody has had to wait".into());
     }
-    println!("{count} crowds, {waits} waits for a turn, no invariant broken");
+    println!(
+        "{count} crowds, {waits} waits for a turn, {returns} turns in a row, no invariant broken"
+    );
     Ok(())
 }
 

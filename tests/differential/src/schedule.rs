@@ -170,6 +170,11 @@ impl Run {
         self.world.waits()
     }
 
+    /// How many times the next turn was the pipe's, too, though others waited.
+    pub fn returns(&self) -> u64 {
+        self.world.returns()
+    }
+
     /// Takes the next step; false when there is none.
     pub fn advance(&mut self, config: &Config) -> bool {
         if self.ended {

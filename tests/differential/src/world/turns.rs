@@ -14,7 +14,12 @@ use crate::trace::Event;
 /// the most so many are missing.
 const CREDIT: u64 = 16;
 const CREDIT_TIME: u64 = 64;
-const DEBT: u64 = 16 * CREDIT;
+const DEBT: u64 = 4 * CREDIT;
+
+/// A pipe that carries bulk has so many turns in a row at the most, and all that wait
+/// have theirs within so many, if one each is not more.
+const IN_ROW: usize = 8;
+const ROUND: usize = 16;
 
 /// What a worker has beside its pipes.
 #[derive(Default)]
@@ -25,8 +30,9 @@ struct Worker {
     received: u64,
     /// How many pipes have been served since then.
     served: u32,
-    /// The pipes that wait, in the order in which they came.
-    order: Vec<*mut World>,
+    /// The pipes that wait, in the order in which they are to be served, and whether
+    /// each carries bulk.
+    order: Vec<(*mut World, bool)>,
     /// The queue is to be served in this cycle.
     is_due: bool,
     /// A clock; how fast it goes is of no use to anybody.
@@ -96,6 +102,12 @@ pub(super) struct Turn {
     patience: usize,
     /// What the pipe has waited for has come.
     is_served: bool,
+    /// The turn is that for which the pipe has waited.
+    was_served: bool,
+    /// How many turns in a row the pipe has had.
+    in_row: usize,
+    /// The pipe carries bulk.
+    is_bulk: bool,
     /// The pipe was told to send, and had to wait.
     owes_write: bool,
     /// The request has ended meanwhile.
@@ -103,6 +115,22 @@ pub(super) struct Turn {
     /// How often, and for how long, the pipe has waited.
     waits: u64,
     waited: u64,
+    /// How often the next turn was the pipe's, too, though others waited.
+    returns: u64,
+}
+
+impl Worker {
+    fn has(&self, pipe: *mut World) -> bool {
+        self.order.iter().any(|&(waiting, _)| waiting == pipe)
+    }
+
+    /// How many turns in a row a pipe may have that carries bulk.
+    fn most_in_row(&self) -> usize {
+        match self.order.iter().all(|&(_, is_bulk)| is_bulk) {
+            true => (ROUND / (self.order.len() + 1)).clamp(1, IN_ROW),
+            false => 1,
+        }
+    }
 }
 
 impl World {
@@ -113,7 +141,7 @@ impl World {
     /// Before a call.
     pub(super) fn note_turn(&mut self) {
         let me: *mut Self = self;
-        let others = worker(|worker| worker.order.iter().filter(|&&other| other != me).count());
+        let others = worker(|worker| worker.order.len() - usize::from(worker.has(me)));
         let read = &self.upstream_read;
         let is_elsewhere = self.aio
             || !self.pipe.writing.is_null()
@@ -130,7 +158,8 @@ impl World {
         turn.before = before;
         turn.moved = inspect::moved();
         turn.others = others;
-        turn.may_run = std::mem::take(&mut turn.is_served) || is_elsewhere || turn.used < CREDIT;
+        turn.was_served = std::mem::take(&mut turn.is_served);
+        turn.may_run = turn.was_served || is_elsewhere || turn.used < CREDIT;
         turn.reads = 0;
     }
 
@@ -186,21 +215,17 @@ impl World {
     pub(super) fn see_wait(&mut self, from: usize, sends_first: bool) -> bool {
         let me: *mut Self = self;
         let view = self.extra.view();
-        let was_queued = worker(|worker| worker.order.contains(&me));
+        let was_queued = worker(|worker| worker.has(me));
+        self.note_bulk(view.is_queued);
         if view.is_queued && !was_queued {
-            let place = worker(|worker| {
-                worker.order.push(me);
-                worker.order.len()
-            });
+            self.enter_queue();
             self.extra.acted.get_or_insert(from);
-            let turn = &mut self.extra.turn;
-            turn.waits += 1;
-            turn.since = now();
-            // One is served in each cycle, from the next one on.
-            turn.patience = place + 1;
         }
-        if !view.is_queued && was_queued {
-            self.leave_queue();
+        if !view.is_queued {
+            self.extra.turn.in_row = 0;
+            if was_queued {
+                self.leave_queue();
+            }
         }
         let has_moved = self.trace[from..]
             .iter()
@@ -213,9 +238,47 @@ impl World {
         has_waited
     }
 
+    /// A pipe that has run carries bulk if it has used all its credit, and has more to
+    /// do, or had for a quarter of the turns in a row.
+    fn note_bulk(&mut self, has_more: bool) {
+        let most = worker(|worker| worker.most_in_row());
+        let turn = &mut self.extra.turn;
+        if turn.reads > 0 || !has_more {
+            let is_much = has_more || turn.in_row * 4 >= most;
+            turn.is_bulk = is_much && turn.used == DEBT;
+        }
+    }
+
+    fn enter_queue(&mut self) {
+        let me: *mut Self = self;
+        let turn = &mut self.extra.turn;
+        let is_bulk = turn.is_bulk;
+        let others = worker(|worker| worker.order.len());
+        turn.in_row += 1;
+        let returns =
+            is_bulk && turn.was_served && turn.in_row < worker(|worker| worker.most_in_row());
+        let place = match returns {
+            true => 0,
+            false => others,
+        };
+        worker(|worker| worker.order.insert(place, (me, is_bulk)));
+        if !returns {
+            turn.in_row = 0;
+        }
+        turn.returns += u64::from(returns && others > 0);
+        turn.waits += 1;
+        turn.since = now();
+        // One is served in each cycle, from the next one on; for one that does not carry
+        // bulk, each of those before it once.
+        turn.patience = match is_bulk {
+            true => place * IN_ROW + 2,
+            false => place + 2,
+        };
+    }
+
     fn leave_queue(&mut self) {
         let me: *mut Self = self;
-        worker(|worker| worker.order.retain(|&other| other != me));
+        worker(|worker| worker.order.retain(|&(other, _)| other != me));
         let turn = &mut self.extra.turn;
         turn.waited += (now() - turn.since) as u64;
     }
@@ -281,6 +344,11 @@ impl World {
         self.extra.turn.waits
     }
 
+    /// How many times the next turn was the pipe's, too, though others waited.
+    pub fn returns(&self) -> u64 {
+        self.extra.turn.returns
+    }
+
     /// Whether the request has ended since the last call of this function, while its
     /// pipe was served.
     pub fn takes_end(&mut self) -> bool {
@@ -290,7 +358,7 @@ impl World {
     /// The request goes.
     pub(super) fn leave_worker(&mut self) {
         let me: *mut Self = self;
-        if worker(|worker| worker.order.contains(&me)) {
+        if worker(|worker| worker.has(me)) {
             self.leave_queue();
         }
         if self.extra.view().is_queued {
@@ -301,13 +369,13 @@ impl World {
     /// It is this pipe's turn.
     fn be_served(&mut self) {
         let me: *mut Self = self;
-        let is_first = worker(|worker| worker.order.first() == Some(&me));
+        let is_first = worker(|worker| worker.order.first().is_some_and(|first| first.0 == me));
         let is_next = worker(|worker| {
             worker.served += 1;
             worker.served > 1
         });
         if !is_first {
-            self.wrong("the queue is not served in the order in which they came");
+            self.wrong("the queue is not served in order");
         }
         if !worker(|worker| worker.is_due) {
             self.wrong("the queue is served before the next cycle's events");

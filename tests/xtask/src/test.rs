@@ -19,7 +19,7 @@ const HARNESS: &[&[&str]] = &[
     &["--torture", "--count", "2000"],
     &["--deviations", "--count", "100000"],
     &["--features", "--count", "100000"],
-    &["--crowds", "--count", "100000"],
+    &["--crowds", "--count", "50000"],
 ];
 
 /// Runs all tests: this pipe against nginx's own, and what only this one does

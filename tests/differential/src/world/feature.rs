@@ -541,7 +541,10 @@ impl World {
         let wakes = read.delayed() != 0 && read.timer_set() != 0 && read.timer.key <= latest;
         let waits = self.is_delayed_by_pipe();
         let is_left_delayed = !waits && self.config.limit_rate == 0 && read.delayed() != 0;
-        if waits && !wakes && !self.extra.view().is_queued {
+        // If nothing may be busy, nothing can be sent, and the pipe gives up each turn.
+        // nginx refuses such a configuration.
+        let can_send = self.config.busy_size > 0;
+        if waits && !wakes && can_send && !self.extra.view().is_queued {
             self.wrong("it waits for the client, and nobody wakes it up");
         }
         if is_left_delayed && self.config.feature == Some(Feature::Delay) {

@@ -10,6 +10,9 @@ use std::time::Duration;
 use pipe_tests::server::wait;
 use spilling::{CAP, Download, SIZE, Side, Speech};
 
+/// Nothing is kept for slow clients.
+const NO_MEMORY: &str = "event_pipe_memory 1m;";
+
 /// The client reads half of the limit, time and again, and upstream gives up
 /// when that does not let it send anything.
 fn is_whole_only_with_ours(path: &str, conf: &str) -> Result<()> {
@@ -23,7 +26,7 @@ fn is_whole_for(speech: Speech, path: &str, conf: &str) -> Result<()> {
     let stock = Download::run(&side, path, CAP / 2)?;
     assert!(stock.given_up && stock.body < SIZE, "{stock:?}");
 
-    let side = Side::for_clients(&binaries.ours, conf, speech)?;
+    let side = Side::for_clients(&binaries.ours, &format!("{NO_MEMORY} {conf}"), speech)?;
     let ours = Download::run(&side, path, CAP / 2)?;
     assert!(ours.is_whole, "{ours:?}");
     assert!(ours.largest <= CAP as u64, "{ours:?}");

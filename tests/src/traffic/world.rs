@@ -235,10 +235,13 @@ fn id(nth: usize) -> String {
     format!("c{nth}")
 }
 
-/// What is to be spilled does not stay in the worker's memory instead.
+/// What is to be spilled, or to meet a disk that fails, does not stay in the worker's
+/// memory instead.
 fn own_directives(case: &Case) -> &'static str {
+    let meets_failure = case.says.is_some_and(|says| says.starts_with("[crit]"));
     match case.spill {
         Spill::Must => "event_pipe_memory 0;\n",
+        Spill::May if meets_failure => "event_pipe_memory 1m;\n",
         Spill::Never | Spill::May => "",
     }
 }

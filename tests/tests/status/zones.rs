@@ -26,7 +26,10 @@ const SUMS: [(&str, &str); 6] = [
 fn zoned(conf: &mut Conf) {
     conf.http += "event_pipe_zone all;\n";
     conf.server += &location("/api/", "event_pipe_zone api;");
-    conf.server += &location("/slow/", &format!("event_pipe_zone slow; {SMALL}"));
+    conf.server += &location(
+        "/slow/",
+        &format!("event_pipe_zone slow; event_pipe_memory 1m; {SMALL}"),
+    );
     conf.server += &location("/by/", "event_pipe_zone by:$arg_zone;");
     conf.server += &location("/none/", "event_pipe_zone off;");
     conf.server += &location("/rest/", "");

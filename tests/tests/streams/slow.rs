@@ -34,6 +34,9 @@ enum Fate {
 /// The worker has memory for slow clients.
 const MEMORY: &str = "event_pipe_memory 64m;";
 
+/// And it has none.
+const NO_MEMORY: &str = "event_pipe_memory 1m;";
+
 const CACHE: &str = "@_cache @; @_cache_key k; @_cache_valid any 1h;";
 
 fn response(protocol: Protocol, kind: &str) -> Reply {
@@ -138,12 +141,20 @@ fn all_else_goes_on_without_the_client() -> Result<()> {
     let Binaries { ours, .. } = binaries()?;
     let [camera, events] = LIVE;
     for (kind, directives, wanted) in [
-        ("application/x-ndjson", "", Fate::Spilled),
+        ("application/x-ndjson", NO_MEMORY, Fate::Spilled),
         ("application/x-ndjson", MEMORY, Fate::Kept),
-        ("text/plain", "", Fate::Spilled),
+        ("text/plain", NO_MEMORY, Fate::Spilled),
         ("text/plain", MEMORY, Fate::Kept),
-        ("text/plain", "event_pipe_stream on;", Fate::Spilled),
-        (camera, "event_pipe_stream off;", Fate::Spilled),
+        (
+            "text/plain",
+            "event_pipe_memory 1m; event_pipe_stream on;",
+            Fate::Spilled,
+        ),
+        (
+            camera,
+            "event_pipe_memory 1m; event_pipe_stream off;",
+            Fate::Spilled,
+        ),
         (camera, "event_pipe_extensions off;", Fate::Spilled),
         (events, CACHE, Fate::Cached),
     ] {

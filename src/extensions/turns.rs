@@ -303,7 +303,6 @@ fn turns_of_round(pipes: usize) -> usize {
 pub(crate) fn leave(state: &State<'_>) {
     if state.turns.place.is_taken() {
         let waited = clock().wrapping_sub(state.turns.since.get());
-
         let was_bulk = state.turns.waits_as_bulk.get();
 
         state.counts.queue_time.add(waited as u64);

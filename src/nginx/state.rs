@@ -373,7 +373,7 @@ pub(crate) struct Turns {
     pub(crate) is_bulk: Cell<bool>,
     /// The pipe is counted in `waiting_bulk`: it carried bulk when it was put in the queue.
     pub(crate) waits_as_bulk: Cell<bool>,
-    /// How many turns in a row the pipe has had from the queue, each but the last cut short.
+    /// How many turns in a row were cut short, and had the pipe served before all others.
     pub(crate) in_row: Cell<usize>,
     /// More could be moved in this turn.
     pub(crate) is_cut: Cell<bool>,

@@ -228,15 +228,15 @@ void ngx_event_pipe_rust_choose(const void *board,
 void ngx_event_pipe_rust_status(const void *board, u_char *memory, ngx_event_pipe_page_t *page);
 
 /*
- Prepares the library when a worker process starts, whose limit of connections
- (`worker_connections`) is `connections`.
+ Prepares the library when a worker process starts, one of `workers`, whose limit of
+ connections (`worker_connections`) is `connections`.
 
  # Safety
 
  `log` is a log of nginx's. nginx calls this function once in a process, before the
  process has a pipe.
  */
-void ngx_event_pipe_rust_init_worker(ngx_uint_t connections, ngx_log_t *log);
+void ngx_event_pipe_rust_init_worker(ngx_uint_t workers, ngx_uint_t connections, ngx_log_t *log);
 
 /*
  Notes the name of a module that may have installed a filter in nginx.

@@ -35,6 +35,13 @@ enum {
 };
 
 
+/* the value of the directive event_pipe_memory that is no size */
+
+enum {
+    NGX_EVENT_PIPE_MEMORY_AUTO = -2
+};
+
+
 /*
  * The settings: the directives of a location.  Zero in each field is what
  * nginx does.  A pipe without extensions has no state, so the other fields do

@@ -18,6 +18,8 @@ static void *ngx_event_pipe_create_main_conf(ngx_conf_t *cf);
 static void *ngx_event_pipe_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
+static char *ngx_conf_set_size_or_auto_slot(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static ngx_int_t ngx_event_pipe_http_init_process(ngx_cycle_t *cycle);
 
 
@@ -57,10 +59,11 @@ static ngx_command_t  ngx_event_pipe_commands[] = {
 
     ngx_event_pipe_setting(extensions, NGX_CONF_FLAG, flag, NULL),
     ngx_event_pipe_setting(wide, NGX_CONF_FLAG, flag, NULL),
-    ngx_event_pipe_setting(memory, NGX_CONF_TAKE1, size, NULL),
+    ngx_event_pipe_setting(memory, NGX_CONF_TAKE1, size_or_auto, NULL),
 
     /* the former name of event_pipe_memory */
-    ngx_event_pipe_directive("lend", memory, NGX_CONF_TAKE1, size, NULL),
+    ngx_event_pipe_directive("lend", memory, NGX_CONF_TAKE1, size_or_auto,
+                             NULL),
 
     ngx_event_pipe_setting(spill_fallback, NGX_CONF_FLAG, flag, NULL),
     ngx_event_pipe_setting(spill_segments, NGX_CONF_TAKE1, enum,
@@ -414,7 +417,8 @@ ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->extensions, prev->extensions, 1);
     ngx_conf_merge_value(conf->wide, prev->wide, 1);
-    ngx_conf_merge_size_value(conf->memory, prev->memory, 1024 * 1024);
+    ngx_conf_merge_size_value(conf->memory, prev->memory,
+                              (size_t) NGX_EVENT_PIPE_MEMORY_AUTO);
     ngx_conf_merge_value(conf->spill_fallback, prev->spill_fallback, 1);
     ngx_conf_merge_uint_value(conf->spill_segments, prev->spill_segments,
                               NGX_EVENT_PIPE_SEGMENTS_AUTO);
@@ -429,6 +433,25 @@ ngx_event_pipe_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_event_pipe_merge_status(cf, from, to);
 
     return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_conf_set_size_or_auto_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    size_t     *size;
+    ngx_str_t  *value;
+
+    size = (size_t *) ((char *) conf + cmd->offset);
+    value = cf->args->elts;
+
+    if (*size == NGX_CONF_UNSET_SIZE && ngx_strcmp(value[1].data, "auto") == 0)
+    {
+        *size = (size_t) NGX_EVENT_PIPE_MEMORY_AUTO;
+        return NGX_CONF_OK;
+    }
+
+    return ngx_conf_set_size_slot(cf, cmd, conf);
 }
 
 

@@ -136,7 +136,12 @@ ngx_event_pipe_rust_init(ngx_cycle_t *cycle)
 static ngx_int_t
 ngx_event_pipe_rust_init_process(ngx_cycle_t *cycle)
 {
-    ngx_event_pipe_rust_init_worker(cycle->connection_n, cycle->log);
+    ngx_core_conf_t  *ccf;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+
+    ngx_event_pipe_rust_init_worker(ccf->worker_processes, cycle->connection_n,
+                                    cycle->log);
 
     return NGX_OK;
 }

@@ -6,7 +6,8 @@ use core::ffi::{CStr, c_char, c_void};
 use crate::extensions::text::Text;
 use crate::extensions::zones::{Key, Summary};
 use crate::extensions::{
-    self, counts, descriptors, filters, memory, status, stream, timeouts, turns, variables, zones,
+    self, counts, descriptors, filters, machine, memory, status, stream, timeouts, turns,
+    variables, zones,
 };
 use crate::nginx::{
     self, Abort, Board, Log, NGX_ABORT, NGX_ERROR, NGX_OK, Pipe, STATE_SIZE, State, ngx_buf_t,
@@ -433,8 +434,8 @@ pub unsafe extern "C" fn ngx_event_pipe_rust_status(
     page.text.len = text.len();
 }
 
-/// Prepares the library when a worker process starts, whose limit of connections
-/// (`worker_connections`) is `connections`.
+/// Prepares the library when a worker process starts, one of `workers`, whose limit of
+/// connections (`worker_connections`) is `connections`.
 ///
 /// # Safety
 ///
@@ -442,13 +443,19 @@ pub unsafe extern "C" fn ngx_event_pipe_rust_status(
 /// process has a pipe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ngx_event_pipe_rust_init_worker(
+    workers: ngx_uint_t,
     connections: ngx_uint_t,
     log: *mut ngx_log_t,
 ) {
     worker().process.set(nginx::process_id());
 
+    let init = |log: Log<'_>| {
+        descriptors::init_worker(connections as u64, log);
+        machine::init_worker(workers, log);
+    };
+
     // SAFETY: as this function requires.
-    unsafe { Log::enter(log, |log| descriptors::init_worker(connections as u64, log)) }
+    unsafe { Log::enter(log, init) }
 }
 
 /// Notes the name of a module that may have installed a filter in nginx.

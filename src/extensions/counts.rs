@@ -7,9 +7,9 @@
 
 #![forbid(unsafe_code)]
 
-use crate::extensions::linger;
 use crate::extensions::totals::Response;
 use crate::extensions::zones;
+use crate::extensions::{linger, memory};
 use crate::nginx::{
     Abort, Account, Counts, End, Linger, Link, Links, Pipe, Settings, Slot, State, TempFile, clock,
     off_t, update,
@@ -165,7 +165,7 @@ pub(crate) fn response(state: &State<'_>) -> Response {
 pub(crate) fn open(account: Option<Account<'_>>, settings: Settings<'_>) {
     if let Some(account) = account {
         zones::shift(account, &account.row.active, 1);
-        zones::note_loans_max(account, settings.memory() as u64);
+        zones::note_loans_max(account, memory::limit(settings) as u64);
     }
 }
 

@@ -25,7 +25,8 @@
 
 use crate::extensions::{segments, stream, wide};
 use crate::nginx::{
-    Buf, Connection, LOAN, Link, Links, Loan, Pipe, State, ngx_msec_t, off_t, update, worker,
+    Buf, Connection, LOAN, Link, Links, Loan, Pipe, Settings, State, ngx_msec_t, off_t, update,
+    worker,
 };
 
 /// A large part of a loan is not worthwhile for data that so many of the pipe's own
@@ -52,7 +53,12 @@ pub(crate) struct Part<'p> {
 /// how much is written at once, so there everything stays as under nginx.
 fn state<'p>(p: Pipe<'p>) -> Option<&'p State<'p>> {
     p.state()
-        .filter(|state| state.settings.memory() > 0 && !p.single_buf() && !p.is_limited())
+        .filter(|state| limit(state.settings) > 0 && !p.single_buf() && !p.is_limited())
+}
+
+/// How many bytes the worker may lend for pipes with these settings.
+pub(crate) fn limit(settings: Settings<'_>) -> usize {
+    settings.memory(worker().auto_memory.get())
 }
 
 /// A large part of a loan to receive into, if that is worthwhile. `None` if the pipe is to
@@ -158,7 +164,7 @@ fn keep<'p>(
 fn may_keep(p: Pipe<'_>, state: &State<'_>) -> bool {
     let kept = state.memory.bytes.get();
 
-    is_share(state.settings.memory(), worker().loans.lent.get(), kept)
+    is_share(limit(state.settings), worker().loans.lent.get(), kept)
         && has_room_on_disk(p, kept.saturating_add(LOAN))
 }
 
@@ -201,7 +207,7 @@ fn pass_through<'p>(p: Pipe<'p>, state: &State<'p>, upstream: Connection<'p>) ->
 
 /// Whether the worker has memory for one more loan, the reserve included.
 fn is_free(state: &State<'_>) -> bool {
-    worker().loans.lent.get().saturating_add(LOAN) <= state.settings.memory()
+    worker().loans.lent.get().saturating_add(LOAN) <= limit(state.settings)
 }
 
 /// A part of a new loan.

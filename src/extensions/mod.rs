@@ -50,8 +50,8 @@
 //! 3. An extension uses handles of `nginx`, and extensions further down in this order:
 //!    `timeouts`, `turns`; `counts`, `give_back`; `status`, `linger`, `memory`; `json`,
 //!    `prometheus`; `advice`, `metrics`; `zones`, `variables`; `totals`, `wide`, `segments`,
-//!    `busy`, `stream`, `delay`, `fallback`; `text`, `descriptors`, `filters`. An extension
-//!    uses no file of the algorithm.
+//!    `busy`, `stream`, `delay`, `fallback`; `machine`; `text`, `descriptors`, `filters`. An
+//!    extension uses no file of the algorithm.
 
 #![forbid(unsafe_code)]
 
@@ -65,6 +65,7 @@ pub(crate) mod filters;
 pub(crate) mod give_back;
 pub(crate) mod json;
 pub(crate) mod linger;
+pub(crate) mod machine;
 pub(crate) mod memory;
 pub(crate) mod metrics;
 pub(crate) mod prometheus;

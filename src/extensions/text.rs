@@ -37,7 +37,12 @@ impl<'m> Text<'m> {
 
     /// Appends a string.
     pub(crate) fn add(&mut self, string: &str) -> &mut Self {
-        string.bytes().fold(self, Self::byte)
+        self.bytes(string.as_bytes())
+    }
+
+    /// Appends the bytes of a string.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        bytes.iter().copied().fold(self, Self::byte)
     }
 
     /// Appends a number of whole things, in decimal digits.

@@ -31,6 +31,7 @@ mod handle;
 mod layout;
 mod loan;
 mod log;
+mod machine;
 mod pipe;
 mod pool;
 mod queue;
@@ -57,6 +58,7 @@ pub(crate) use connection::{Connection, Event, clock, nanoseconds, wall_clock_si
 pub(crate) use file::TempFile;
 pub(crate) use loan::{LOAN, Loan};
 pub(crate) use log::{Format, Level, Log, debug, error};
+pub(crate) use machine::{machine_memory, process_memory, read_file};
 pub(crate) use pipe::{FilterError, Pipe};
 pub(crate) use pool::Pool;
 #[cfg(not(test))]

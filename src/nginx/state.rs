@@ -12,8 +12,8 @@ use core::ptr::null;
 #[cfg(test)]
 use super::bindings::ngx_flag_t;
 use super::bindings::{
-    self, NGX_EVENT_PIPE_SEGMENTS_ON, NGX_EVENT_PIPE_STREAM_ON, ngx_event_pipe_settings_t,
-    ngx_event_pipe_state_t, ngx_msec_t, ngx_uint_t, off_t,
+    self, NGX_EVENT_PIPE_MEMORY_AUTO, NGX_EVENT_PIPE_SEGMENTS_ON, NGX_EVENT_PIPE_STREAM_ON,
+    ngx_event_pipe_settings_t, ngx_event_pipe_state_t, ngx_msec_t, ngx_uint_t, off_t,
 };
 use super::board::Account;
 use super::buf::{Buf, Link};
@@ -34,8 +34,9 @@ handle! {
     /// Whether the pipe reads and writes more at once than nginx does,
     /// `event_pipe_wide`.
     setting wide: ngx_flag_t => wide;
-    /// How many bytes of memory a worker may lend to its pipes, `event_pipe_memory`.
-    value memory: usize => memory;
+    /// How many bytes of memory a worker may lend to its pipes, `event_pipe_memory`; or
+    /// `auto`.
+    value memory: usize => memory_choice;
     /// Whether a response goes on without the disk when the disk fails,
     /// `event_pipe_spill_fallback`.
     setting spill_fallback: ngx_flag_t => spill_fallback;
@@ -63,11 +64,23 @@ impl Settings<'_> {
         self.spill_segments_choice() == NGX_EVENT_PIPE_SEGMENTS_ON as ngx_uint_t
     }
 
+    /// How many bytes of memory a worker may lend to its pipes. `auto` is what
+    /// `event_pipe_memory auto` stands for.
+    pub(crate) fn memory(self, auto: usize) -> usize {
+        match self.memory_choice() {
+            MEMORY_AUTO => auto,
+            size => size,
+        }
+    }
+
     /// Whether every response is a stream, `event_pipe_stream on`.
     pub(crate) fn streams_all(self) -> bool {
         self.stream_choice() == NGX_EVENT_PIPE_STREAM_ON as ngx_uint_t
     }
 }
+
+/// The value of the directive `event_pipe_memory auto`.
+const MEMORY_AUTO: usize = NGX_EVENT_PIPE_MEMORY_AUTO as isize as usize;
 
 /// The state of a pipe.
 pub(crate) struct State<'p> {

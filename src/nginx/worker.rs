@@ -12,6 +12,8 @@ use super::queue::Queue;
 pub(crate) struct Worker {
     /// The loans, lent or not.
     pub(crate) loans: Loans,
+    /// How many bytes may be lent with `event_pipe_memory auto`.
+    pub(crate) auto_memory: Cell<usize>,
     /// nginx is to call the library when loans may have been idle.
     pub(crate) is_idle_watched: Cell<bool>,
     /// How many segments that nginx would not have the worker may have
@@ -49,6 +51,7 @@ unsafe impl Sync for Worker {}
 
 static WORKER: Worker = Worker {
     loans: Loans::new(),
+    auto_memory: Cell::new(0),
     is_idle_watched: Cell::new(false),
     segments_max: Cell::new(0),
     segments_open: Cell::new(0),

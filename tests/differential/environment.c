@@ -40,7 +40,7 @@ harness_init(void)
     ngx_rbtree_init(&ngx_event_timer_rbtree, &harness_sentinel,
                     ngx_rbtree_insert_timer_value);
 
-    ngx_event_pipe_rust_init_worker(1024, &harness_silent_log);
+    ngx_event_pipe_rust_init_worker(1, 1024, &harness_silent_log);
 }
 
 

@@ -104,9 +104,14 @@ impl Stage {
 
     /// A total of the page `/status`, which must be that for Prometheus.
     pub fn total(&self, name: &str) -> Result<u64> {
+        self.gauge(&format!("{name}_total"))
+    }
+
+    /// What the page at `/status`, in the format for Prometheus, has as this gauge.
+    pub fn gauge(&self, name: &str) -> Result<u64> {
         let answer = self.ask("/status", Manner::FAST)?;
         let text = String::from_utf8(answer.body).map_err(Error::other)?;
-        let name = format!("nginx_event_pipe_{name}_total ");
+        let name = format!("nginx_event_pipe_{name} ");
         let value = text.lines().find_map(|line| line.strip_prefix(&name));
         value
             .and_then(|value| value.parse().ok())

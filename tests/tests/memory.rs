@@ -3,9 +3,12 @@
 
 use std::fs;
 use std::io::{Error, Result};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use pipe_tests::checker::Checker;
 use pipe_tests::client::Manner;
 use pipe_tests::server::wait;
 use pipe_tests::time::VirtualTime;
@@ -36,7 +39,11 @@ fn body(of: usize, size: usize) -> String {
 }
 
 fn start(directives: &str, time: Option<&VirtualTime>) -> Result<Stage> {
-    Stage::start(&binaries()?.ours, |conf| {
+    start_with(&binaries()?.ours, directives, time)
+}
+
+fn start_with(nginx: &Path, directives: &str, time: Option<&VirtualTime>) -> Result<Stage> {
+    Stage::start(nginx, |conf| {
         conf.env = time.map_or_else(Vec::new, VirtualTime::env);
         conf.listen("sndbuf=16k");
         conf.server += &format!(
@@ -133,6 +140,53 @@ fn without_a_temporary_file_nothing_is_kept() -> Result<()> {
     assert_eq!(stage.total("spilled_bytes")?, 0);
     assert!(stage.total("blocked_count")? > 0);
     stage.stop()
+}
+
+/// By default, a client that is behind has memory, and so has one in a location that says
+/// `auto` again.
+#[test]
+fn there_is_memory_by_default() -> Result<()> {
+    let again = "event_pipe_memory 0;
+        location /0 { event_pipe_memory auto; proxy_pass http://peer; }";
+    for directives in ["", again] {
+        let stage = start(directives, None)?;
+        get(&stage, 0, Framing::Length)?;
+        assert_eq!(stage.total("spilled_bytes")?, 0, "{directives}");
+        let lent = stage.total("lent_bytes")? as usize;
+        assert!(lent > SIZE - ELSEWHERE, "{directives}");
+        stage.stop()?;
+    }
+    Ok(())
+}
+
+/// A worker that may map 256 MiB lends an eighth of them.
+#[test]
+fn by_default_a_worker_lends_what_is_little_beside_its_limits() -> Result<()> {
+    if Checker::from_env()?.is_some() {
+        return Ok(()); // takes more memory than that for itself
+    }
+
+    let nginx = binaries()?.ours;
+    let dir = tempfile::tempdir()?;
+    let limited = dir.path().join("nginx");
+    let script = format!(
+        "#!/bin/sh\nulimit -v 262144\nexec {} \"$@\"\n",
+        nginx.display()
+    );
+    fs::write(&limited, script)?;
+    fs::set_permissions(&limited, fs::Permissions::from_mode(0o755))?;
+
+    for (nginx, expected) in [
+        (&limited, 32 << 20..=32 << 20),
+        (&nginx, 1 << 20..=64 << 20),
+    ] {
+        let stage = start_with(nginx, "", None)?;
+        get(&stage, 0, Framing::Length)?;
+        let limit = stage.gauge("loan_limit_bytes")?;
+        assert!(expected.contains(&limit), "{limit}");
+        stage.stop()?;
+    }
+    Ok(())
 }
 
 #[test]

@@ -262,6 +262,17 @@ pub(crate) const FAMILIES: &[Family] = &[
         ..PLAIN
     },
     Family {
+        name: "crowd-slow",
+        title: "1,000 clients that read 256 KiB/s, the default buffers; nginx spills to temporary files",
+        spills: true,
+        pace: Some(256 * K),
+        clients: 1000,
+        sides: COPYING,
+        sizes: &[2 * M],
+        quick: &[],
+        ..PLAIN
+    },
+    Family {
         name: "tls",
         title: "HTTP/1.1 over TLS, the default buffers",
         speech: Speech::Http1Tls,

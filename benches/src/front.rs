@@ -19,6 +19,12 @@ use super::worker::Worker;
 /// The name of the cache's folder.
 const CACHE: &str = "cache";
 
+/// The most clients of HAProxy, unless a family has more.
+const CONNECTIONS: u64 = 1000;
+
+/// All clients connect at once: fewer may wait for that, by nginx's own choice.
+pub(crate) const BACKLOG: &str = "backlog=4096";
+
 /// The small body.
 pub(crate) const SMALL_BODY: &str = "1k";
 
@@ -163,10 +169,10 @@ fn configure_nginx(conf: &mut Conf, stage: &Stage, setup: Setup<'_>) {
         conf.http += &format!("proxy_cache_path {CACHE} keys_zone=bench:64m use_temp_path=off;");
     }
     let mut parameters = match family.speech {
-        Speech::Http1 => String::new(),
-        Speech::Http1Tls => "ssl".to_owned(),
-        Speech::Http2 => "http2".to_owned(),
-        Speech::Http2Tls => "ssl http2".to_owned(),
+        Speech::Http1 => BACKLOG.to_owned(),
+        Speech::Http1Tls => format!("{BACKLOG} ssl"),
+        Speech::Http2 => format!("{BACKLOG} http2"),
+        Speech::Http2Tls => format!("{BACKLOG} ssl http2"),
     };
     if family.pace.is_some() {
         parameters += &format!(" sndbuf={}", family.sndbuf);
@@ -278,7 +284,7 @@ fn haproxy_conf(
     Ok(format!(
         "global
     nbthread 1
-    maxconn 1000
+    maxconn {}
     {tune}
 defaults
     mode http
@@ -295,6 +301,7 @@ frontend front
 backend back
     server origin {}
 {small}",
+        CONNECTIONS.max(family.clients + 1),
         setup.upstream
     ))
 }

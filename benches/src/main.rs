@@ -19,6 +19,7 @@ mod report;
 mod server;
 mod stage;
 mod statistics;
+mod waiting;
 mod worker;
 
 use std::error::Error;
@@ -53,8 +54,17 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     check_names(options)?;
     let (cells, rows) = (cells(options), rows(options));
+    let waiting = is_wanted(
+        options,
+        waiting::NAME,
+        |name| name == waiting::NAME,
+        || false,
+    );
     if options.list {
         print!("{}{}", list(&cells), list_rows(&rows));
+        if waiting {
+            println!("{}: {}", waiting::NAME, waiting::TITLE);
+        }
         return Ok(());
     }
 
@@ -80,6 +90,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     report::print_machine(&stage, &programs);
     let all = measure_all(&stage, &cells, plan)?;
     let fair = measure_fair(&stage, &rows, options.quick)?;
+    if waiting {
+        waiting::measure(&stage)?;
+    }
     println!(
         "\n{} cells and {} rows in {} s",
         all.len(),
@@ -92,7 +105,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 /// Refuses the name of what is not there.
 fn check_names(options: &Options) -> Result<(), String> {
     let is_known = |name: &&String| {
-        every_cell(false).any(|cell| cell.is(name)) || fair::ROWS.iter().any(|row| row.is(name))
+        every_cell(false).any(|cell| cell.is(name))
+            || fair::ROWS.iter().any(|row| row.is(name))
+            || *name == waiting::NAME
     };
     match options.only.iter().find(|name| !is_known(name)) {
         Some(unknown) => Err(format!("there is no cell {unknown} (--list names all)")),

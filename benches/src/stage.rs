@@ -16,9 +16,11 @@ use tempfile::TempDir;
 use super::busy::{self, Busy};
 use super::family::{Cell, FAMILIES, Family, Side, Way};
 use super::fastcgi;
+use super::front::BACKLOG;
 use super::interrupt::Interrupt;
 use super::machine::{Cores, version};
 use super::server::Server;
+use super::waiting;
 
 /// Dropped from top to bottom: the files last.
 #[derive(Debug)]
@@ -106,7 +108,7 @@ impl Stage {
 fn create_bodies(dir: &Path) -> Result<()> {
     fs::create_dir(dir)?;
     let cells = FAMILIES.iter().flat_map(|family| family.cells(false));
-    for cell in cells {
+    for cell in cells.chain([waiting::BODY]) {
         File::create(dir.join(cell.body()))?.set_len(cell.size)?;
     }
     Ok(())
@@ -115,6 +117,7 @@ fn create_bodies(dir: &Path) -> Result<()> {
 fn origin(binary: &Path, bodies: &Path) -> Result<Nginx> {
     Nginx::start(binary, |conf| {
         conf.log_level = "error";
+        conf.events = "worker_connections 4096;".to_owned();
         conf.http = "
             sendfile on;
             tcp_nopush on;
@@ -125,6 +128,6 @@ fn origin(binary: &Path, bodies: &Path) -> Result<Nginx> {
         .to_owned();
         conf.server = format!("root {};\n", bodies.display());
         busy::configure(conf);
-        conf.listen("");
+        conf.listen(BACKLOG);
     })
 }

@@ -48,11 +48,20 @@ impl Worker {
 
     /// The most memory it ever had, in KiB.
     pub(crate) fn peak_kib(self) -> Result<u64> {
-        let peak = self.status("VmHWM")?;
-        let number = peak.split_whitespace().next();
+        self.kib("VmHWM")
+    }
+
+    /// The memory that it has, in bytes.
+    pub(crate) fn resident(self) -> Result<u64> {
+        Ok(self.kib("VmRSS")? << 10)
+    }
+
+    fn kib(self, name: &str) -> Result<u64> {
+        let size = self.status(name)?;
+        let number = size.split_whitespace().next();
         number
             .and_then(|kib| kib.parse().ok())
-            .ok_or_else(|| Error::other(format!("VmHWM is {peak:?}")))
+            .ok_or_else(|| Error::other(format!("{name} is {size:?}")))
     }
 
     /// The bytes it has ever had the kernel write to disk, now or later; none where

@@ -409,7 +409,7 @@ impl Nginx {
     }
 
     /// Asks it to end gracefully (SIGQUIT).
-    pub(crate) fn quit(&self) {
+    pub fn quit(&self) {
         // SAFETY: it has not been waited for, so the id is still its own.
         unsafe { libc::kill(self.master.id() as libc::pid_t, libc::SIGQUIT) };
     }

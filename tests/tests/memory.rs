@@ -2,14 +2,15 @@
 //! that it goes back.
 
 use std::fs;
-use std::io::{Error, Result};
+use std::io::{Error, Read, Result, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use pipe_tests::checker::Checker;
-use pipe_tests::client::Manner;
+use pipe_tests::client::{Manner, connect};
 use pipe_tests::server::wait;
 use pipe_tests::time::VirtualTime;
 use pipe_tests::upstream::{Body, Framing, Reply};
@@ -130,6 +131,67 @@ fn the_memory_of_many_is_not_mixed_up() -> Result<()> {
         stage.stop()?;
     }
     Ok(())
+}
+
+/// Asks for a body, and waits until all of it is lent memory, or in sockets and buffers.
+fn ask_and_wait(stage: &Stage, of: usize) -> Result<TcpStream> {
+    let path = format!("/{of}");
+    let reply = Reply::new(Body::Text(body(of, SIZE).into()));
+    stage.play(&path, reply);
+    let before = stage.gauge("lent_now_bytes")?;
+    let mut client = connect(stage.address(), true)?;
+    client.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+    let least = before + (SIZE - ELSEWHERE) as u64;
+    match wait(|| stage.gauge("lent_now_bytes").is_ok_and(|now| now >= least)) {
+        true => Ok(client),
+        false => Err(Error::other(format!("{path} is not in memory"))),
+    }
+}
+
+fn expect_whole(mut client: TcpStream, of: usize) -> Result<()> {
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer)?;
+    assert!(answer.ends_with(format!("\r\n\r\n{}", body(of, SIZE)).as_bytes()));
+    Ok(())
+}
+
+/// A worker that is to exit has what is in its memory sent first.
+#[test]
+fn what_is_in_memory_outlives_reload_and_quit() -> Result<()> {
+    let stage = start(ENOUGH, None)?;
+    let first = ask_and_wait(&stage, 0)?;
+    stage.nginx.begin_reload()?;
+    expect_whole(first, 0)?;
+
+    let second = ask_and_wait(&stage, 1)?;
+    let leftovers = thread::scope(|scope| {
+        let reads = scope.spawn(|| {
+            let _ = wait(|| TcpStream::connect(stage.address()).is_err());
+            expect_whole(second, 1)
+        });
+        stage.nginx.quit();
+        reads.join().expect("no panic in there")
+    });
+    leftovers?;
+    stage.end().map(drop)
+}
+
+/// A client that leaves takes nothing with it.
+#[test]
+fn memory_comes_back_when_a_client_leaves() -> Result<()> {
+    let stage = start(ENOUGH, None)?;
+    let leaves = ask_and_wait(&stage, 0)?;
+    let stays = ask_and_wait(&stage, 1)?;
+    drop(leaves);
+    let least = (SIZE + ELSEWHERE) as u64;
+    let comes_back = || stage.gauge("lent_now_bytes").is_ok_and(|now| now < least);
+    assert!(wait(comes_back), "{}", stage.gauge("lent_now_bytes")?);
+
+    // Whoever gets that memory next gets none of the bytes that were there.
+    let next = ask_and_wait(&stage, 2)?;
+    expect_whole(stays, 1)?;
+    expect_whole(next, 2)?;
+    stage.stop()
 }
 
 /// Zero has upstream held back, whatever memory there is.

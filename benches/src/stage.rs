@@ -117,7 +117,7 @@ fn create_bodies(dir: &Path) -> Result<()> {
 fn origin(binary: &Path, bodies: &Path) -> Result<Nginx> {
     Nginx::start(binary, |conf| {
         conf.log_level = "error";
-        conf.events = "worker_connections 4096;".to_owned();
+        conf.events = format!("worker_connections {};", waiting::CONNECTIONS);
         conf.http = "
             sendfile on;
             tcp_nopush on;

@@ -35,6 +35,9 @@ const BUFFER: usize = 16 << 10;
 /// upstreams that are not done.
 const OTHER_FILES: u64 = 4000;
 
+/// The connections of a worker, with its clients and with upstream.
+pub(crate) const CONNECTIONS: u64 = 2 * MOST + OTHER_FILES;
+
 const SIDES: [Side; 2] = [Side::Stock, Side::Ours];
 
 /// What one side has while all clients wait, in bytes.
@@ -99,22 +102,12 @@ fn file_limit() -> Result<u64> {
 }
 
 fn held(side: Side, stage: &Stage, clients: u64) -> Result<Held> {
-    let connections = format!("worker_connections {};", 2 * MOST + OTHER_FILES);
-    let upstream = Nginx::start(stage.nginx(Side::Stock), |conf| {
-        conf.log_level = "error";
-        conf.events = connections.clone();
-        conf.http = "sendfile on; open_file_cache max=10; send_timeout 1h;\n".to_owned();
-        conf.server = format!("root {};\n", stage.dir().join("bodies").display());
-        conf.listen(BACKLOG);
-    })?;
+    let upstream = stage.upstream(BODY)?.address();
     let front = Nginx::start(stage.nginx(side), |conf| {
         conf.log_level = "error";
-        conf.events = connections.clone();
+        conf.events = format!("worker_connections {CONNECTIONS};");
         conf.http = "send_timeout 1h;\n".to_owned();
-        conf.server = format!(
-            "location / {{ proxy_pass http://{}; }}\n",
-            upstream.address()
-        );
+        conf.server = format!("location / {{ proxy_pass http://{upstream}; }}\n");
         conf.listen(&format!("{BACKLOG} sndbuf={BUFFER}"));
     })?;
     wait(|| !front.workers().is_empty());

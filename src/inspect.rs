@@ -4,8 +4,8 @@
 use core::ffi::c_void;
 use core::sync::atomic::Ordering;
 
-use crate::extensions::{counts, memory, zones};
-use crate::nginx::{self, Linger, Segment, State, ngx_event_pipe_state_t, worker};
+use crate::extensions::{counts, zones};
+use crate::nginx::{self, Linger, Loan, Segment, State, ngx_event_pipe_state_t, worker};
 
 /// How many bytes of the request's pool a segment takes.
 pub const SEGMENT_SIZE: usize = size_of::<Segment<'_>>();
@@ -71,12 +71,17 @@ impl View {
     }
 }
 
+/// The loans of a pipe, from the oldest on.
+fn loans(state: &State<'_>) -> impl Iterator<Item = &'static Loan> {
+    core::iter::successors(state.memory.oldest.get(), |loan| loan.next.get())
+}
+
 fn view(state: &State<'_>) -> View {
     let counts = &state.counts;
 
     View {
-        loans_held: memory::loans(state).count(),
-        parts: memory::loans(state).map(|loan| loan.parts.get()).sum(),
+        loans_held: loans(state).count(),
+        parts: loans(state).map(|loan| loan.parts.get()).sum(),
         is_passing: state.memory.is_passing.get(),
         is_spilling: state.memory.is_spilling.get(),
         given_up: state.linger.get().map(|why| match why {

@@ -20,11 +20,11 @@ use crate::extensions::text::Text;
 use crate::nginx::{Log, debug, machine_memory, process_memory, read_file, worker};
 
 /// The most and the least that a worker lends, in bytes.
-const MOST: u64 = 64 << 20;
+const MOST: u64 = 256 << 20;
 const LEAST: u64 = 1 << 20;
 
 /// All workers together lend at most this part of the memory that there is.
-const PART: u64 = 8;
+const PART: u64 = 16;
 
 /// How many bytes of a file, and of the name of a file, are looked at.
 const FILE_LEN: usize = 8192;
@@ -155,19 +155,19 @@ mod tests {
     #[test]
     fn a_large_machine_lends_the_most() {
         assert_eq!(size([Some(16 * GIB), None], None, 4), MOST);
-        assert_eq!(size([Some(2 * GIB), Some(GIB)], None, 2), MOST);
+        assert_eq!(size([Some(64 * GIB), Some(8 * GIB)], None, 2), MOST);
     }
 
     #[test]
-    fn all_workers_together_lend_an_eighth_of_the_least_limit() {
-        assert_eq!(size([Some(GIB), None], None, 4), GIB / 32);
-        assert_eq!(size([Some(16 * GIB), Some(GIB / 4)], None, 1), GIB / 32);
-        assert_eq!(size([Some(GIB / 4), Some(u64::MAX)], None, 1), GIB / 32);
+    fn all_workers_together_lend_a_sixteenth_of_the_least_limit() {
+        assert_eq!(size([Some(GIB), None], None, 4), GIB / 64);
+        assert_eq!(size([Some(16 * GIB), Some(GIB / 4)], None, 1), GIB / 64);
+        assert_eq!(size([Some(GIB / 4), Some(u64::MAX)], None, 1), GIB / 64);
     }
 
     #[test]
-    fn a_worker_lends_an_eighth_of_what_it_may_map() {
-        assert_eq!(size([Some(16 * GIB), None], Some(GIB / 4), 4), GIB / 32);
+    fn a_worker_lends_a_sixteenth_of_what_it_may_map() {
+        assert_eq!(size([Some(16 * GIB), None], Some(GIB / 4), 4), GIB / 64);
     }
 
     #[test]

@@ -146,7 +146,11 @@ fn keep<'p>(
     }
 
     // A part is at least as large as one of the pipe's own buffers.
-    let last = last(state).filter(|last| last.left() >= p.bufs_size());
+    let last = state
+        .memory
+        .youngest
+        .get()
+        .filter(|last| last.left() >= p.bufs_size());
     let may_keep = last.is_some() || may_keep(p, state);
 
     if !may_keep || !is_worthwhile() {
@@ -212,12 +216,11 @@ fn is_free(state: &State<'_>) -> bool {
 
 /// A part of a new loan.
 fn part_of_new<'p>(p: Pipe<'p>, state: &State<'p>, size: usize, limit: off_t) -> Option<Part<'p>> {
-    let loan = worker().loans.lend()?;
+    let loan = worker()
+        .loans
+        .lend(number(state), self::limit(state.settings))?;
 
-    match last(state) {
-        Some(last) => last.next.set(Some(loan)),
-        None => state.memory.oldest.set(Some(loan)),
-    }
+    append(state, loan);
 
     let bytes = state.memory.bytes.get().saturating_add(LOAN);
     state.memory.bytes.set(bytes);
@@ -226,17 +229,44 @@ fn part_of_new<'p>(p: Pipe<'p>, state: &State<'p>, size: usize, limit: off_t) ->
     let part = part_of(p, state, loan, size, limit);
 
     if part.is_none() {
-        give_back_unused(state);
+        take_back(state, loan);
     }
 
     part
+}
+
+/// Makes a loan the youngest of the pipe's.
+fn append(state: &State<'_>, loan: &'static Loan) {
+    let last = state.memory.youngest.replace(Some(loan));
+
+    loan.previous.set(last);
+
+    match last {
+        Some(last) => last.next.set(Some(loan)),
+        None => state.memory.oldest.set(Some(loan)),
+    }
+}
+
+/// Takes a loan out of the pipe's.
+fn remove(state: &State<'_>, loan: &Loan) {
+    let (previous, next) = (loan.previous.get(), loan.next.get());
+
+    match previous {
+        Some(previous) => previous.next.set(next),
+        None => state.memory.oldest.set(next),
+    }
+
+    match next {
+        Some(next) => next.previous.set(previous),
+        None => state.memory.youngest.set(previous),
+    }
 }
 
 /// A part of the loan: `size` bytes, or as many as are left.
 fn part_of<'p>(
     p: Pipe<'p>,
     state: &State<'p>,
-    loan: &Loan<'p>,
+    loan: &Loan,
     size: usize,
     limit: off_t,
 ) -> Option<Part<'p>> {
@@ -253,14 +283,18 @@ fn part_of<'p>(
     Some(Part { buf, limit })
 }
 
-/// The youngest loan of the pipe.
-fn last<'p>(state: &State<'p>) -> Option<&'p Loan<'p>> {
-    loans(state).last()
+/// The number of the pipe as an owner of loans: its state's address, which no other pipe
+/// of the worker has.
+fn number(state: &State<'_>) -> usize {
+    core::ptr::from_ref(state).addr()
 }
 
-/// The loans of the pipe, from the oldest on.
-pub(crate) fn loans<'p>(state: &State<'p>) -> impl Iterator<Item = &'p Loan<'p>> {
-    core::iter::successors(state.memory.oldest.get(), |loan| loan.next.get())
+/// The loan of the pipe that a buffer lies in.
+fn loan_of(state: &State<'_>, buf: Buf<'_>) -> Option<&'static Loan> {
+    worker()
+        .loans
+        .find(buf)
+        .filter(|loan| loan.is_of(number(state)))
 }
 
 /// Whether the pipe has a loan.
@@ -288,8 +322,7 @@ pub(crate) fn follows_up(p: Pipe<'_>) -> bool {
 
 /// Whether the buffer is a part, or a shadow of a part.
 pub(crate) fn is_part<'p>(p: Pipe<'p>, buf: Buf<'p>) -> bool {
-    p.state()
-        .is_some_and(|state| loans(state).any(|loan| loan.contains(buf)))
+    p.state().is_some_and(|state| loan_of(state, buf).is_some())
 }
 
 /// Ends a large part behind its `bytes` of data: a large part does not wait to be filled.
@@ -297,11 +330,8 @@ pub(crate) fn is_part<'p>(p: Pipe<'p>, buf: Buf<'p>) -> bool {
 pub(crate) fn end_with_data(p: Pipe<'_>, part: Buf<'_>, bytes: isize) {
     let left = part.room().wrapping_sub(bytes).max(0).unsigned_abs();
     let end = part.last().wrapping_offset(bytes);
-    let loan = p
-        .state()
-        .and_then(|state| loans(state).find(|loan| loan.contains(part)));
 
-    if let Some(loan) = loan {
+    if let Some(loan) = p.state().and_then(|state| loan_of(state, part)) {
         part.set_end(end);
         loan.used.set(loan.used.get().saturating_sub(left));
     }
@@ -314,42 +344,25 @@ pub(crate) fn give_back<'p>(p: Pipe<'p>, raw: Buf<'p>) -> bool {
     let Some(state) = p.state() else {
         return false;
     };
-    let Some(loan) = loans(state).find(|loan| loan.contains(raw)) else {
+    let Some(loan) = loan_of(state, raw) else {
         return false;
     };
 
     raw.set_shadow(state.memory.free_parts.replace(Some(raw)));
     loan.parts.set(loan.parts.get().saturating_sub(1));
-    give_back_unused(state);
+
+    if loan.parts.get() == 0 {
+        take_back(state, loan);
+    }
 
     true
 }
 
-/// Gives the loans that have no parts back to the worker.
-fn give_back_unused(state: &State<'_>) {
-    let mut before: Option<&Loan<'_>> = None;
-    let mut next = state.memory.oldest.get();
-
-    while let Some(loan) = next {
-        next = loan.next.get();
-
-        if loan.parts.get() > 0 {
-            before = Some(loan);
-            continue;
-        }
-
-        match before {
-            Some(before) => before.next.set(next),
-            None => state.memory.oldest.set(next),
-        }
-
-        take_back(state, loan);
-    }
-}
-
-fn take_back(state: &State<'_>, loan: &Loan<'_>) {
+/// Gives a loan back to the worker.
+fn take_back(state: &State<'_>, loan: &'static Loan) {
     let memory = &state.memory;
 
+    remove(state, loan);
     memory.bytes.set(memory.bytes.get().saturating_sub(LOAN));
     worker().loans.take_back(loan);
 
@@ -366,7 +379,6 @@ fn take_back(state: &State<'_>, loan: &Loan<'_>) {
 /// when the request's pool is destroyed.
 pub(crate) fn give_back_all(state: &State<'_>) {
     while let Some(loan) = state.memory.oldest.get() {
-        state.memory.oldest.set(loan.next.get());
         take_back(state, loan);
     }
 }
@@ -438,7 +450,7 @@ pub(crate) fn give_back_idle() {
     let loans = &worker.loans;
 
     for _ in 0..loans.least_free.get() {
-        loans.unmap_one();
+        loans.give_back_one();
     }
 
     loans.least_free.set(loans.free_count.get());

@@ -255,8 +255,9 @@ pub(crate) enum Linger {
 /// What the worker has lent to this pipe.
 #[derive(Default)]
 pub(crate) struct Memory<'p> {
-    /// The oldest loan, from which the others can be reached.
-    pub(crate) oldest: Cell<Option<&'p Loan<'p>>>,
+    /// The oldest loan, from which the others can be reached, and the youngest.
+    pub(crate) oldest: Cell<Option<&'static Loan>>,
+    pub(crate) youngest: Cell<Option<&'static Loan>>,
     /// The first of the buffers that can be parts again; the `shadow` of each points to
     /// the next.
     pub(crate) free_parts: Cell<Option<Buf<'p>>>,

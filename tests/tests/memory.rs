@@ -215,7 +215,7 @@ fn there_is_memory_by_default() -> Result<()> {
     Ok(())
 }
 
-/// A worker that may map 256 MiB lends an eighth of them.
+/// A worker that may map 256 MiB lends a sixteenth of them.
 #[test]
 fn by_default_a_worker_lends_what_is_little_beside_its_limits() -> Result<()> {
     if Checker::from_env()?.is_some() {
@@ -233,8 +233,8 @@ fn by_default_a_worker_lends_what_is_little_beside_its_limits() -> Result<()> {
     fs::set_permissions(&limited, fs::Permissions::from_mode(0o755))?;
 
     for (nginx, expected) in [
-        (&limited, 32 << 20..=32 << 20),
-        (&nginx, 1 << 20..=64 << 20),
+        (&limited, 16 << 20..=16 << 20),
+        (&nginx, 1 << 20..=256 << 20),
     ] {
         let stage = start_with(nginx, "", None)?;
         get(&stage, 0, Framing::Length)?;

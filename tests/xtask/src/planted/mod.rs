@@ -95,3 +95,22 @@ fn find(shell: &Shell, project: &Project, case: Option<&String>) -> Result<Optio
         None => Harness::build(shell, project)?.find(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::Fault;
+    use crate::Result;
+    use crate::project::root;
+
+    /// So a change of the library finds its faults at once, and not only when they are
+    /// planted.
+    #[test]
+    fn what_each_fault_changes_stands_in_its_file_once() -> Result {
+        for fault in Fault::all()? {
+            fault.planted(&fs::read_to_string(root().join(&fault.file))?)?;
+        }
+        Ok(())
+    }
+}

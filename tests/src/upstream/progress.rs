@@ -2,6 +2,7 @@
 //! each other instead of for time to pass.
 
 use std::sync::{Condvar, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{PATIENCE, lock};
@@ -74,6 +75,15 @@ impl Progress {
     /// peer waits for the client.
     pub fn wait_for_peer(&self) {
         self.wait(|state| state.ended > 0 || state.stuck);
+        self.wait_for_sleep();
+    }
+
+    /// Waits until nginx has handled what it has read: only then is clear what it spills.
+    fn wait_for_sleep(&self) {
+        let start = Instant::now();
+        while !self.nginx_sleeps() && start.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_micros(200));
+        }
     }
 
     /// Waits until a peer is done with a reply.
